@@ -1,0 +1,169 @@
+"""What a method is: checked numbers, and a plan for each layer. A method knows sites, not cells."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from recurdrop.errors import invalid
+from recurdrop.plan import Noise, Where
+from recurdrop.sites import CELLS, SITES, Cell
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Rate = float | Sequence[float]
+"""A probability in [0, 1], or one for each place that it governs."""
+
+
+def real(name: str, value: object, *, high: float = math.inf, open_high: bool = False) -> float:
+    """Return `value` as a float in [0, high], or in [0, high) if `open_high`.
+
+    Any real number type will do: Python's, NumPy's, a tensor or array without axes.
+
+    Raises:
+        ValueError: a bool, string, NaN, infinity, or a number out of range.
+    """
+    number: object = value
+    if isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 0:
+        number = value.item()
+    ok = isinstance(number, numbers.Real) and not isinstance(number, bool | np.bool_)
+    if ok and math.isfinite(number) and (0 <= number < high or (number == high and not open_high)):  # type: ignore[arg-type, operator]
+        return float(number)  # type: ignore[arg-type]
+    bracket = ")" if open_high else "]"
+    rule = f"{name} must be a number " + (f"in [0, {high:g}{bracket}" if high < math.inf else "of 0 or more")
+    remedy = (
+        "Give the probability to drop (for zoneout: to keep the old value), e.g. 0.5"
+        if high == 1
+        else "Give a standard deviation, e.g. 0.075"
+    )
+    raise invalid(rule, value, remedy + ".")
+
+
+def _rates(name: str, value: object, *, open_high: bool) -> float | tuple[float, ...]:
+    if isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 1:
+        value = value.tolist()
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        if not value:
+            raise invalid(f"{name} must be a number or a list with one number a place", value, "Give 0 for no noise.")
+        return tuple(real(f"{name}[{i}]", v, high=1, open_high=open_high) for i, v in enumerate(value))
+    return real(name, value, high=1, open_high=open_high)
+
+
+def _field(default: Any, check: Callable[[str, Any], Any], doc: str, **metadata: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"check": check, "doc": doc, **metadata})
+
+
+def rate(default: Rate | None, doc: str, *, optional: bool = False, open_high: bool = False) -> Any:
+    """Declare a field that holds a probability, or one for each place."""
+
+    def check(name: str, value: object) -> float | tuple[float, ...] | None:
+        return None if optional and value is None else _rates(name, value, open_high=open_high)
+
+    return _field(default, check, doc, rate=True)
+
+
+def deviation(default: float, doc: str) -> Any:
+    """Declare a field that holds a standard deviation."""
+    return _field(default, real, doc)
+
+
+def choice(default: str, options: Sequence[str], doc: str) -> Any:
+    """Declare a field that holds one of a few words."""
+
+    def check(name: str, value: object) -> str:
+        if value not in options or not isinstance(value, str):
+            raise invalid(f"{name} must be one of {', '.join(map(repr, options))}", value, "Choose one of them.")
+        return value
+
+    return _field(default, check, doc)
+
+
+def switch(default: bool, doc: str) -> Any:
+    """Declare a field that is on or off."""
+
+    def check(name: str, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise invalid(f"{name} must be True or False", value, "Give a bool.")
+        return value
+
+    return _field(default, check, doc)
+
+
+def at(name: str, value: Rate, index: int, count: int) -> float:
+    """Return the rate for place `index` of the `count` places that `value` governs.
+
+    Raises:
+        ValueError: a list whose length is not `count`.
+    """
+    if not isinstance(value, Sequence):
+        return value
+    if len(value) != count:
+        raise invalid(
+            f"{name} governs {count} place{'s' * (count != 1)} in this stack and must have as many values",
+            list(value),
+            "Give one number for all, or a list of that length.",
+        )
+    return value[index]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Base of every method: a frozen dataclass whose fields are checked when it is made.
+
+    A subclass says which noise it puts where (`plan`), and describes itself: `name` for the command line, `cite`,
+    `sharing`, `published_rates` with which `published()` makes it, and a docstring with the sections that
+    `recurdrop methods` prints.
+    """
+
+    name: ClassVar[str]
+    cite: ClassVar[str]
+    sharing: ClassVar[str]
+    published_rates: ClassVar[Mapping[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check = field.metadata.get("check")
+            if check is not None:
+                label = f"{field.name} of {type(self).__name__}"
+                object.__setattr__(self, field.name, check(label, getattr(self, field.name)))
+
+    def plan(self, where: Where) -> tuple[Noise, ...]:
+        """Return the noise that this method puts into the layer `where`."""
+        raise TypeError(f"{type(self).__name__} does not say where its noise enters: define plan(where).")
+
+    def noise(self, site: str, rate: float, **rest: Any) -> Noise:
+        """Make a `Noise` that carries this method's name."""
+        return Noise(site, rate, method=type(self).__name__, **rest)
+
+    def rate_at(self, field: str, index: int, count: int) -> float:
+        """Return the rate in `field` for place `index` of `count`."""
+        return at(f"{field} of {type(self).__name__}", getattr(self, field), index, count)
+
+    @classmethod
+    def published(cls) -> Self:
+        """Return the method at the rates that its authors published."""
+        return cls(**cls.published_rates)
+
+    @classmethod
+    def cells(cls) -> tuple[Cell, ...]:
+        """Return the kinds of cell on which the method is defined."""
+        return tuple(
+            cell
+            for cell in CELLS
+            if all(cell in SITES[n.site].cells for n in cls.published().plan(Where(cell, 0, 2)))
+        )
+
+    @classmethod
+    def sites(cls) -> tuple[str, ...]:
+        """Return the sites at which the published form acts, over both layers of a stack of two."""
+        cell = (cls.cells() or CELLS)[0]
+        found = {n.site for layer in (0, 1) for n in cls.published().plan(Where(cell, layer, 2))}
+        return tuple(site for site in SITES if site in found)
