@@ -20,6 +20,10 @@ from recurdrop.methods.weightdrop import WeightDrop as WeightDrop
 from recurdrop.methods.zaremba import Zaremba as Zaremba
 from recurdrop.methods.zoneout import Zoneout as Zoneout
 from recurdrop.nn.base import Details as Details
+from recurdrop.nn.convert import plain as plain
+from recurdrop.nn.convert import regularize as regularize
+from recurdrop.nn.describe import Description as Description
+from recurdrop.nn.describe import describe as describe
 from recurdrop.nn.gru import GRU as GRU
 from recurdrop.nn.lstm import LSTM as LSTM
 from recurdrop.nn.rnn import RNN as RNN

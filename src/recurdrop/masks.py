@@ -66,15 +66,19 @@ class Sizes(NamedTuple):
         )
 
 
-@torch.library.custom_op("recurdrop::draw_key", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,))
-def _draw_key() -> Tensor:
-    """Take one integer from torch's default CPU generator; an operator so that compiled graphs take it anew."""
-    return torch.randint(2**63 - 1, (), dtype=torch.int64)
+@torch.library.custom_op("recurdrop::fill_key", mutates_args={"key"}, tags=(torch.Tag.nondeterministic_seeded,))
+def _fill_key(key: Tensor) -> None:
+    """Take one integer from torch's default CPU generator.
+
+    An operator, so that a compiled graph takes it anew at each call; and one that writes, so that the compiler does
+    not merge two draws of one graph into one.
+    """
+    key.copy_(torch.randint(2**63 - 1, (), dtype=torch.int64))
 
 
-@_draw_key.register_fake
-def _() -> Tensor:
-    return torch.empty((), dtype=torch.int64)
+@_fill_key.register_fake
+def _(key: Tensor) -> None:
+    return None
 
 
 def draw_key(generator: torch.Generator | None = None) -> Tensor:
@@ -88,7 +92,9 @@ def draw_key(generator: torch.Generator | None = None) -> Tensor:
         int64 tensor without axes.
     """
     if generator is None:
-        return _draw_key()
+        key = torch.empty((), dtype=torch.int64)
+        _fill_key(key)
+        return key
     return torch.randint(2**63 - 1, (), dtype=torch.int64, generator=generator, device=generator.device)
 
 

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from recurdrop.errors import invalid
 from recurdrop.masks import Sizes, check_masks, constants, draw, draw_key
 from recurdrop.methods.base import Method
+from recurdrop.nn.dynamo import allow_tracing
 from recurdrop.nn.sequences import Layout, read
 from recurdrop.ops.contract import CELL, Call, Mode, Result, Weights
 from recurdrop.ops.dispatch import check_backend, run
@@ -74,6 +75,7 @@ class Regularized(_Base):
     backend: str
 
     def _attach(self, noise: NoiseLike, backend: str) -> None:
+        allow_tracing()
         self.backend = check_backend(backend)
         self.noise = noise
 
