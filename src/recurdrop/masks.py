@@ -7,6 +7,7 @@ another, and evaluation draws nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ class Sizes(NamedTuple):
         return self.state if site in ("recurrent", "zone_h", "output") else self.hidden
 
     def shape(self, noise: Noise) -> tuple[int, ...]:
-        """Return the shape of a noise's mask: shared axes have length 1; a shared gate or weight batch axis is left out."""
+        """Return the shape of a noise's mask: a shared axis has length 1, a shared gate or weight batch axis none."""
         site = SITES[noise.site]
         fresh = noise.axes
         optional = {"gate"} if site.operation != "affine" else {"batch"}
@@ -131,11 +132,11 @@ def _draw_one(
 ) -> Tensor | Affine:
     shape, grid, p = sizes.shape(noise), _grid(noise, sizes), noise.rate
     if noise.law in ("gaussian", "additive"):
-        normal = normals(key, stream, grid, dtype).reshape(shape)
+        normal: Tensor = normals(key, stream, grid, dtype).reshape(shape)
         if noise.law == "additive":
             return torch.ones((), dtype=dtype, device=key.device), normal * p
-        return 1 + normal * (p / (1 - p)) ** 0.5
-    keep = keep_bits(key, stream, grid, round(p * 2**32)).reshape(shape)
+        return 1 + normal * math.sqrt(p / (1 - p))
+    keep: Tensor = keep_bits(key, stream, grid, round(p * 2**32)).reshape(shape)
     if noise.law == "mixture":
         if reference is None:
             raise invalid("mixout needs reference weights", None, "Call the layer, or give reference=.")

@@ -56,7 +56,7 @@ def _blocks(key: Tensor, stream: int, sizes: Sequence[int]) -> Iterator[tuple[sl
     on_host = key.device.type == "cpu"
     keys: Sequence[int] | Sequence[Tensor] = [int(half) for half in halves] if on_host else halves
     total, quads = time * batch * gates, -(-units // 4)
-    rows = max(1, _BLOCK // quads) if on_host else total
+    rows = max(1, _BLOCK // quads if on_host else total)
     column = torch.arange(quads, device=key.device)
     for start in range(0, total, rows):
         row = torch.arange(start, min(start + rows, total), device=key.device)[:, None]

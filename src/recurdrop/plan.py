@@ -93,7 +93,7 @@ LayerPlan = dict[str, tuple[Noise, ...]]
 
 
 def _merge(site: str, sources: tuple[Noise, ...], more: Noise) -> tuple[Noise, ...]:
-    if not sources or SITES[site].operation == "multiply" and site != "state":
+    if not sources or (SITES[site].operation == "multiply" and site != "state"):
         return (*sources, more)
     first = sources[0].method
     raise ValueError(

@@ -64,9 +64,7 @@ SITES: dict[str, Site] = {
             ("LSTM", "GRU"),
             "it has no additive update whose candidate could be masked",
         ),
-        Site(
-            "cell", 5, "multiply", _ACTIVATION, "c_t, (T, B, H)", True, ("LSTM",), "it has no cell state beside h"
-        ),
+        Site("cell", 5, "multiply", _ACTIVATION, "c_t, (T, B, H)", True, ("LSTM",), "it has no cell state beside h"),
         Site(
             "zone_c",
             6,

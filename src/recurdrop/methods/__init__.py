@@ -76,7 +76,9 @@ def parse(text: str) -> Method:
             key, value = fields[min(i, len(fields) - 1)], key
         if key not in fields or key in arguments or not value:
             raise invalid(
-                f"an argument of {name} is one of {', '.join(fields)}, given once", part, f"Write {name}:{fields[0]}=0.5."
+                f"an argument of {name} is one of {', '.join(fields)}, given once",
+                part,
+                f"Write {name}:{fields[0]}=0.5.",
             )
         arguments[key] = _value(value)
     return method(**arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from recurdrop.methods.base import Method, Rate, rate
@@ -43,4 +43,5 @@ class AWD(Method):
     def plan(self, where: Where) -> tuple[Noise, ...]:
         """The plans of both parts."""
         locked = Locked(input=self.input, between=self.between, output=self.output)
-        return (*WeightDrop(self.weight).plan(where), *locked.plan(where))
+        parts = (*WeightDrop(self.weight).plan(where), *locked.plan(where))
+        return tuple(replace(noise, method="AWD") for noise in parts)

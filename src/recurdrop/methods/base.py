@@ -156,9 +156,7 @@ class Method:
     def cells(cls) -> tuple[Cell, ...]:
         """Return the kinds of cell on which the method is defined."""
         return tuple(
-            cell
-            for cell in CELLS
-            if all(cell in SITES[n.site].cells for n in cls.published().plan(Where(cell, 0, 2)))
+            cell for cell in CELLS if all(cell in SITES[n.site].cells for n in cls.published().plan(Where(cell, 0, 2)))
         )
 
     @classmethod

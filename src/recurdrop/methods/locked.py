@@ -41,6 +41,4 @@ class Locked(Method):
 
     def plan(self, where: Where) -> tuple[Noise, ...]:
         """Noise in the three places, locked over time."""
-        return in_places(
-            self, where, frozenset({"time"}), input=self.input, between=self.between, output=self.output
-        )
+        return in_places(self, where, frozenset({"time"}), input=self.input, between=self.between, output=self.output)

@@ -41,6 +41,4 @@ class WeightDrop(Method):
 
     def plan(self, where: Where) -> tuple[Noise, ...]:
         """Bits on the recurrent matrix of every layer."""
-        return on_matrices(
-            self, self.rate_at("p", where.layer, where.num_layers), hh=True, ih=False, unit=self.unit
-        )
+        return on_matrices(self, self.rate_at("p", where.layer, where.num_layers), hh=True, ih=False, unit=self.unit)

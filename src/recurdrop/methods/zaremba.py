@@ -41,6 +41,4 @@ class Zaremba(Method):
         """Noise on the input, between the layers and on the last output."""
         count = where.num_layers + 1
         rates = [at("p of Zaremba", self.p, i, count) for i in range(count)]
-        return in_places(
-            self, where, frozenset(), input=rates[0], between=tuple(rates[1:-1]) or 0.0, output=rates[-1]
-        )
+        return in_places(self, where, frozenset(), input=rates[0], between=tuple(rates[1:-1]) or 0.0, output=rates[-1])

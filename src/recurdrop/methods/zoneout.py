@@ -55,8 +55,6 @@ class Zoneout(Method):
         if joint and c != h:
             raise invalid("Zoneout with one mask for c and h needs c = h", {"c": c, "h": h}, "Leave c out.")
         if self.shared_mask and where.projected:
-            raise invalid(
-                "Zoneout's shared mask needs c and h of one width", "proj_size", "Use it without proj_size."
-            )
+            raise invalid("Zoneout's shared mask needs c and h of one width", "proj_size", "Use it without proj_size.")
         stream = "zone_h" if joint else ""
         return zone_h, self.noise("zone_c", c, shared=shared, scaled=False, evaluation=c, stream=stream)

@@ -1,1 +1,1 @@
-
+"""The layers: they own torch's parameters and join methods, masks and ops."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ def as_methods(noise: NoiseLike) -> tuple[Method, ...]:
         ValueError: something in it is no method.
     """
     methods = () if noise is None else (noise,) if isinstance(noise, Method) else noise
-    if not isinstance(methods, Iterable) or isinstance(methods, str):
+    if isinstance(methods, str | type) or not isinstance(methods, Iterable):
         raise invalid("noise must be a method, a list of methods or None", noise, "Give e.g. rd.Zoneout().")
     methods = tuple(methods)
     for method in methods:
@@ -72,6 +72,7 @@ class Regularized(_Base):
     _plans: list[LayerPlan]
     _planned_dropout: float
     _initial: dict[str, Tensor] | None
+    _left_out: tuple[str, ...]
     backend: str
 
     def _attach(self, noise: NoiseLike, backend: str) -> None:
@@ -100,6 +101,7 @@ class Regularized(_Base):
         self._check_references(plans)
         self._noise = noise if noise is None or isinstance(noise, Method) else methods
         self._methods, self._plans, self._planned_dropout, self._initial = methods, plans, self.dropout, None
+        self._left_out = ()
 
     def _make_plans(self, methods: tuple[Method, ...]) -> list[LayerPlan]:
         return plan_layers(
@@ -117,7 +119,8 @@ class Regularized(_Base):
         return tuple(part + suffix for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"))
 
     def _weights(self, layer: int, direction: int) -> Weights:
-        return Weights(*(getattr(self, name, None) for name in self._names(layer, direction)))
+        w_ih, w_hh, b_ih, b_hh, w_hr = (getattr(self, name, None) for name in self._names(layer, direction))
+        return Weights(cast(Tensor, w_ih), cast(Tensor, w_hh), b_ih, b_hh, w_hr)
 
     @property
     def _flat_weights(self) -> list[Tensor | None]:
@@ -129,7 +132,7 @@ class Regularized(_Base):
         del weights
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.__dict__.pop("_flat_weights", None)
 
     @property
@@ -173,7 +176,7 @@ class Regularized(_Base):
         plans = self.plans()
         if not any(active(plan, training=True) for plan in plans):
             return (Masks(),) * (self.num_layers * self.directions)
-        weight, key = self.weight_hh_l0, draw_key(generator)
+        weight, key = self._weights(0, 0).w_hh, draw_key(generator)
         return tuple(
             draw(
                 plan,
@@ -225,7 +228,7 @@ class Regularized(_Base):
             return masks
         if self.training:
             return self._draw(time, batch, None)
-        weight = self.weight_hh_l0
+        weight = self._weights(0, 0).w_hh
         plain = [constants(plan, dtype=weight.dtype, device=weight.device) for plan in self.plans()]
         return tuple(masks for masks in plain for _ in range(self.directions))
 
@@ -237,6 +240,9 @@ class Regularized(_Base):
         # cuDNN refuses a backward pass in evaluation mode; our way of calling it does not.
         if data.is_cuda and not self.training and torch.is_grad_enabled():
             return False
+        # Nor does a compiled graph take the gradient of oneDNN's LSTM; the dispatcher knows what does.
+        if self.cell == "LSTM" and not data.is_cuda and torch.compiler.is_compiling() and torch.is_grad_enabled():
+            return False
         if not self._methods:
             return True
         return not any(active(plan, training=self.training) for plan in self.plans())
@@ -247,19 +253,27 @@ class Regularized(_Base):
         widths = (self.proj_size or self.hidden_size, self.hidden_size)[: 1 + (self.cell == "LSTM")]
         if hx is None:
             return [x.new_zeros(count, batch, width) for width in widths]
-        if isinstance(hx, Tensor) == (self.cell == "LSTM"):
+        if isinstance(hx, Tensor) == (self.cell == "LSTM") or (not isinstance(hx, Tensor) and len(hx) != 2):
             raise invalid(
                 f"hx of {self.cell} must be " + ("a pair (h_0, c_0)" if self.cell == "LSTM" else "one tensor h_0"),
                 type(hx).__name__,
                 "Give what the layer returned.",
             )
         states = [hx] if isinstance(hx, Tensor) else list(hx)
-        if not layout.batched:
-            states = [s.unsqueeze(1) if s.dim() == 2 else s for s in states]
-        for name, state, width in zip(("h_0", "c_0"), states, widths, strict=True):
-            if tuple(state.shape) != (count, batch, width):
-                raise RuntimeError(f"Expected {name} size {(count, batch, width)}, got {list(state.shape)}")
-        return states
+        for name, state, width in zip(("h_0", "c_0"), states, widths, strict=False):
+            wanted = (count, batch, width) if layout.batched else (count, width)
+            if tuple(state.shape) != wanted:
+                raise RuntimeError(f"Expected {name} size {wanted}, got {list(state.shape)}")
+        return states if layout.batched else [state.unsqueeze(1) for state in states]
+
+    def _autocast(self, x: Tensor, h0: Tensor) -> torch.dtype | None:
+        """Return the dtype that torch's layer would give under `torch.autocast`; None without it, or for float64."""
+        kind = x.device.type
+        if x.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
+            return None
+        dtype = torch.get_autocast_dtype(kind)
+        # On the CPU, only the products of torch's GRU are narrow; its state is not.
+        return torch.promote_types(h0.dtype, dtype) if self.cell == "GRU" and kind == "cpu" else dtype
 
     def _forward(
         self,
@@ -271,14 +285,15 @@ class Regularized(_Base):
     ) -> Any:
         if lengths is None and masks is None and not details and self._is_plain(input):
             return super().forward(input) if hx is None else super().forward(input, hx)
-        self.check_input(*((input.data, input.batch_sizes) if isinstance(input, PackedSequence) else (_three(input), None)))
+        self.check_input(
+            *((input.data, input.batch_sizes) if isinstance(input, PackedSequence) else (_three(input), None))
+        )
         x, counts, layout = read(input, lengths, self.batch_first)
         if len(x) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         states = self._initial_states(hx, x, layout)
         drawn = self._masks(x.shape[0], x.shape[1], masks)
-        kind = x.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        autocast = self._autocast(x, states[0])
         layers: list[list[Result]] = []
         for layer in range(self.num_layers):
             results = []
@@ -287,7 +302,7 @@ class Regularized(_Base):
                 c0 = states[1][index] if len(states) > 1 else None
                 weights = self._weights(layer, direction)
                 call = Call(self._mode, x, states[0][index], c0, weights, drawn[index], counts, direction == 1)
-                results.append(run(call, self.backend, steps=details, autocast=dtype))
+                results.append(run(call, self.backend, steps=details, autocast=autocast))
             x = _beside([result.y for result in results])
             layers.append(results)
         return self._returned(x, layers, counts, layout, details)
@@ -296,9 +311,10 @@ class Regularized(_Base):
         self, y: Tensor, layers: list[list[Result]], lengths: Tensor | None, layout: Layout, details: bool
     ) -> Any:
         flat = [result for results in layers for result in results]
-        state: State = layout.restore_state(torch.stack([result.h_n for result in flat]))
+        h_n = layout.restore_state(torch.stack([result.h_n for result in flat]))
+        state: State = h_n
         if self.cell == "LSTM":
-            state = state, layout.restore_state(torch.stack([r.c_n for r in flat if r.c_n is not None]))
+            state = h_n, layout.restore_state(torch.stack([r.c_n for r in flat if r.c_n is not None]))
         output = layout.restore(y, lengths)
         if not details:
             return output, state
@@ -324,4 +340,6 @@ def _beside(parts: list[Tensor]) -> Tensor:
 
 def _three(input: Tensor) -> Tensor:
     """Give one sequence (T, F) the batch axis that torch's check wants."""
+    if input.dim() not in (2, 3):
+        raise invalid("input must have 2 or 3 axes", tuple(input.shape), "Give (T, B, F), or (T, F) for one sequence.")
     return input.unsqueeze(1) if input.dim() == 2 else input

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from recurdrop.errors import UndefinedSiteError
 from recurdrop.methods.base import Method
@@ -54,22 +54,20 @@ def regularize(model: nn.Module, noise: NoiseLike, *, backend: str = "auto") -> 
         ValueError: what the layers refuse.
     """
     methods = as_methods(noise)
+    given = noise if noise is None or isinstance(noise, Method) else methods
+    chosen = {}
+    for layer in model.modules():
+        new = _ours(layer)
+        if new is not None:
+            chosen[layer] = (new, *_fitting(new, methods))
     left_out: list[str] = []
-
-    def replace(layer: nn.RNNBase) -> nn.Module:
-        new = layer if isinstance(layer, Regularized) else _ours(layer)
-        if new is None:
-            return layer
-        fitting, skipped = _fitting(new, methods)
-        left_out.extend(skipped)
-        new._attach(noise if not skipped else fitting, backend)
+    for new, fitting, skipped in chosen.values():
+        new._attach(fitting if skipped else given, backend)
         new._left_out = skipped
-        return new
-
-    model = _walk(model, replace)
+        left_out.extend(skipped)
     if left_out:
         warnings.warn("left out: " + "; ".join(dict.fromkeys(left_out)), UserWarning, stacklevel=2)
-    return model
+    return _swap(model, {layer: new for layer, (new, _, _) in chosen.items()})
 
 
 def plain(model: nn.Module) -> nn.Module:
@@ -78,17 +76,16 @@ def plain(model: nn.Module) -> nn.Module:
     Returns:
         The model; a bare layer's replacement.
     """
-
-    def replace(layer: nn.RNNBase) -> nn.Module:
-        if type(layer) not in _OURS.values():
-            return layer
-        torchs = next(theirs for theirs, ours in _OURS.items() if ours is type(layer))
-        state = {k: v for k, v in layer.__dict__.items() if k not in _ADDED}
-        return _same_parameters(torchs, state)
-
-    return _walk(model, replace)
+    found: dict[nn.Module, nn.Module] = {}
+    for layer in model.modules():
+        theirs = next((theirs for theirs, ours in _OURS.items() if ours is _class(layer)), None)
+        if theirs is not None:
+            state = {k: v for k, v in layer.__dict__.items() if k not in _ADDED}
+            found[layer] = _same_parameters(theirs, layer, state)
+    return _swap(model, found)
 
 
+_KEPT = ("__getstate__", "__deepcopy__")
 _ADDED = (
     "backend",
     "_noise",
@@ -100,42 +97,59 @@ _ADDED = (
 )
 
 
-def _ours(layer: nn.RNNBase) -> Any:
-    """Return our layer over the same parameters, or None for a subclass with a forward of its own."""
+def _class(layer: nn.Module) -> type[nn.Module]:
+    """Return the layer's class, without what `torch.nn.utils.parametrize` puts before it."""
+    return type(layer).__bases__[0] if is_parametrized(layer) else type(layer)
+
+
+def _ours(layer: nn.Module) -> Any:
+    """Return our layer over the same parameters, or None for what is no layer of torch's or has its own forward."""
+    if isinstance(layer, Regularized):
+        return layer
     for theirs, ours in _OURS.items():
         if isinstance(layer, theirs) and type(layer).forward is theirs.forward:
             state = {k: v for k, v in layer.__dict__.items() if k != "_flat_weights"}
-            return _same_parameters(ours, state)
+            return _same_parameters(ours, layer, state)
     return None
 
 
-def _same_parameters(kind: type[nn.RNNBase], state: dict[str, Any]) -> nn.RNNBase:
-    new = kind.__new__(kind)
-    copied = {k: v.copy() if k in _COPIED else v for k, v in state.items()}
-    new.__dict__.update(copied)
+def _same_parameters(kind: type[nn.RNNBase], layer: nn.Module, state: dict[str, Any]) -> nn.RNNBase:
+    """Return a layer of this kind with that state, and with the parametrizations of `layer`."""
+    made = kind
+    if is_parametrized(layer):
+        added = {k: v for k, v in vars(type(layer)).items() if k in _KEPT or isinstance(v, property)}
+        made = type(f"Parametrized{kind.__name__}", (kind,), added)
+    new = made.__new__(made)
+    new.__dict__.update({k: v.copy() if k in _COPIED else v for k, v in state.items()})
     if kind in _OURS:
         new._init_flat_weights()
     return new
 
 
-def _fitting(layer: Regularized, methods: tuple[Method, ...]) -> tuple[list[Method], list[str]]:
-    """Return the methods that the layer's cell can have, and why it can't have the others."""
-    fitting, skipped = [], []
-    for method in methods:
-        try:
-            layer._make_plans((method,))
-        except UndefinedSiteError as error:
-            skipped.append(str(error))
-        else:
-            fitting.append(method)
-    return fitting, skipped
+def _fitting(layer: Regularized, methods: tuple[Method, ...]) -> tuple[tuple[Method, ...], tuple[str, ...]]:
+    """Return the methods that the layer's cell can have, and why it can't have the others.
+
+    Raises:
+        ValueError: those that it can have do not go together, or with this stack.
+    """
+    reasons = {method: _undefined(layer, method) for method in methods}
+    fitting = tuple(method for method in methods if not reasons[method])
+    layer._check_references(layer._make_plans(fitting))
+    return fitting, tuple(reason for reason in reasons.values() if reason)
 
 
-def _walk(model: nn.Module, replace: Callable[[nn.RNNBase], nn.Module]) -> nn.Module:
-    """Replace every recurrent layer below, one that is used twice by one replacement."""
-    new = {id(m): replace(m) for m in model.modules() if isinstance(m, nn.RNNBase)}
+def _undefined(layer: Regularized, method: Method) -> str:
+    try:
+        layer._make_plans((method,))
+    except UndefinedSiteError as error:
+        return str(error)
+    return ""
+
+
+def _swap(model: nn.Module, new: dict[nn.Module, nn.Module]) -> nn.Module:
+    """Put the new layers in the places of the old, one that is used twice in both."""
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
-            if child is not None and id(child) in new:
-                parent._modules[name] = new[id(child)]
-    return new.get(id(model), model)
+            if child in new:
+                parent._modules[name] = new[child]
+    return new.get(model, model)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from recurdrop.errors import BackendError
 from recurdrop.methods.base import Method
 from recurdrop.nn.base import Regularized
 from recurdrop.ops.contract import Problem
@@ -121,9 +122,12 @@ def _backend(layer: Regularized, plan: LayerPlan) -> str:
     in_loop = tuple(site for site in live if SITES[site].in_loop)
     gated = layer.cell != "RNN" and any("gate" in noise.axes for noise in live.get("input", ()))
     per_example = any("batch" in n.axes for site in ("weight_ih", "weight_hh") for n in live.get(site, ()))
-    weight = layer.weight_hh_l0
+    weight = layer._weights(0, 0).w_hh
     problem = Problem(layer._mode, weight.dtype, weight.device.type, in_loop, gated, per_example, False, False)
-    return choose(problem, layer.backend).name
+    try:
+        return choose(problem, layer.backend).name
+    except BackendError:
+        return f"none: {layer.backend} can't"
 
 
 def _shape(layer: Regularized, noise: Noise) -> str:

@@ -48,7 +48,7 @@ class _OnImport(MetaPathFinder):
 
 def _switch_on(config: ModuleType) -> None:
     if hasattr(config, "allow_rnn"):
-        config.allow_rnn = True
+        setattr(config, "allow_rnn", True)  # noqa: B010 - only some versions of torch have it
 
 
 def allow_tracing() -> None:

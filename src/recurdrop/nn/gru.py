@@ -41,7 +41,7 @@ class GRU(Regularized, nn.GRU):
         super().__init__(*args, **kwargs)
         self._attach(noise, backend)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input: Tensor | PackedSequence,
         hx: Tensor | None = None,

@@ -40,7 +40,7 @@ class LSTM(Regularized, nn.LSTM):
         super().__init__(*args, **kwargs)
         self._attach(noise, backend)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input: Tensor | PackedSequence,
         hx: tuple[Tensor, Tensor] | None = None,

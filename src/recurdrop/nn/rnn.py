@@ -38,7 +38,7 @@ class RNN(Regularized, nn.RNN):
         super().__init__(*args, **kwargs)
         self._attach(noise, backend)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input: Tensor | PackedSequence,
         hx: Tensor | None = None,

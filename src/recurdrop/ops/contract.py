@@ -87,6 +87,7 @@ class Problem:
         per_example: whether a matrix has a mask an example.
         ragged: whether examples differ in length.
         steps: whether c of every step is asked for.
+        compiled: whether `torch.compile` is tracing it, gradients included.
     """
 
     mode: Mode
@@ -97,6 +98,7 @@ class Problem:
     per_example: bool
     ragged: bool
     steps: bool
+    compiled: bool = False
 
     @classmethod
     def of(cls, call: Call, *, steps: bool = False) -> Problem:
@@ -117,4 +119,5 @@ class Problem:
             ),
             ragged=call.lengths is not None,
             steps=steps and call.mode == "LSTM",
+            compiled=torch.compiler.is_compiling() and torch.is_grad_enabled(),
         )

@@ -60,9 +60,7 @@ def choose(problem: Problem, wanted: str = "auto") -> Choice:
     raise BackendError(f"no backend can run this: {refused}. Please report it.")
 
 
-def run(
-    call: Call, wanted: str = "auto", *, steps: bool = False, autocast: torch.dtype | None = None
-) -> Result:
+def run(call: Call, wanted: str = "auto", *, steps: bool = False, autocast: torch.dtype | None = None) -> Result:
     """Compute one layer in one direction.
 
     float16 and bfloat16 are computed in float32 and rounded at the end, except by torch's own kernels.
@@ -74,7 +72,8 @@ def run(
         autocast: the dtype to compute in under `torch.autocast`, or None.
     """
     if autocast is not None:
-        call = _to(call, autocast)
+        with torch.autocast(call.x.device.type, enabled=False):
+            return run(_to(call, autocast), wanted, steps=steps)
     choice = choose(Problem.of(call, steps=steps), wanted)
     backend = BACKENDS[choice.name]
     if call.x.dtype in _NARROW and choice.name != "torch":

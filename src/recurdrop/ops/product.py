@@ -59,7 +59,7 @@ class RecurrentProduct:
         return result if factor is None else result.mul_(factor)
 
     def weight_gradient(self, gradients: Tensor, before: Tensor) -> Tensor:
-        """Return dU from the gradients of all gates (T, B, G·H) and the states before each step, one product a matrix."""
+        """Return dU from the gradients of all gates (T, B, G·H) and the states before each step."""
         if self.mask is None:
             return gradients.flatten(0, 1).t() @ before.flatten(0, 1)
         if not self.untied:

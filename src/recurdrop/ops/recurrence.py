@@ -34,16 +34,13 @@ def recurrence(
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run the loop of a `Loop` with these fields; returns h, c and what the backward needs, as `Saved`."""
-    loop = Loop(
-        mode, x, h0, c0, w_hh, b_hn, w_hr, recurrent, candidate, cell, zone_c, zone_h, detach, reverse
-    )
-    return tuple(_LOOPS[mode].forward(loop))
+    loop = Loop(mode, x, h0, c0, w_hh, b_hn, w_hr, recurrent, candidate, cell, zone_c, zone_h, detach, reverse)
+    with torch.autocast(x.device.type, enabled=False):
+        return tuple(_LOOPS[mode].forward(loop))
 
 
 @recurrence.register_fake
-def _(
-    mode: str, x: Tensor, h0: Tensor, c0: Tensor | None, *rest: Any
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(mode: str, x: Tensor, h0: Tensor, c0: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     time, batch, width = x.shape
     hidden = width // _GATES[mode]
     c = x.new_empty(0) if c0 is None else x.new_empty(time, batch, hidden)
@@ -73,11 +70,11 @@ def recurrence_backward(
     reverse: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of x, h0, c0, w_hh, b_hn, w_hr; those of absent arguments are empty."""
-    loop = Loop(
-        mode, x, h0, c0, w_hh, b_hn, w_hr, recurrent, candidate, cell, zone_c, zone_h, detach, reverse
-    )
-    found = _LOOPS[mode].backward(loop, Saved(h, c, gates), d_h, d_c)
-    return tuple(x.new_empty(0) if gradient is None else gradient for gradient in found)
+    loop = Loop(mode, x, h0, c0, w_hh, b_hn, w_hr, recurrent, candidate, cell, zone_c, zone_h, detach, reverse)
+    with torch.autocast(x.device.type, enabled=False):
+        found = _LOOPS[mode].backward(loop, Saved(h, c, gates), d_h, d_c)
+    d_x, d_h0, d_c0, d_w_hh, d_b_hn, d_w_hr = (x.new_empty(0) if part is None else part for part in found)
+    return d_x, d_h0, d_c0, d_w_hh, d_b_hn, d_w_hr
 
 
 @recurrence_backward.register_fake

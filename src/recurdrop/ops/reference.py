@@ -37,13 +37,15 @@ def run(call: Call) -> Result:
     time = len(call.x)
     outputs: list[tuple[Tensor, Tensor, Tensor | None]] = []
     for t in reversed(range(time)) if call.reverse else range(time):
-        at = Masks(*(_at(name, mask, t) for name, mask in masks._asdict().items()))
+        at = masks._replace(**{name: _at(name, mask, t) for name, mask in masks._asdict().items()})
         new_h, new_c = step(call.x[t], (h, c), weights, at)
         if lengths is not None:
             inside = (t < lengths)[:, None]
             new_h = torch.where(inside, new_h, h)
             new_c = torch.where(inside, new_c, c) if new_c is not None and c is not None else None
-            outputs.append((_times(new_h, at.output) * inside, new_h * inside, None if new_c is None else new_c * inside))
+            outputs.append(
+                (_times(new_h, at.output) * inside, new_h * inside, None if new_c is None else new_c * inside)
+            )
         else:
             outputs.append((_times(new_h, at.output), new_h, new_c))
         h, c = new_h, new_c

@@ -20,6 +20,8 @@ def supports(problem: Problem) -> str | None:
         return "torch's kernels take one input for all gates"
     if problem.per_example:
         return "torch's kernels take one matrix for all examples"
+    if problem.compiled and problem.mode == "LSTM" and problem.device == "cpu" and problem.dtype != torch.float64:
+        return "oneDNN's LSTM can't be differentiated inside a compiled graph"
     if problem.steps:
         return "torch's kernels do not give c of every step"
     return None
@@ -35,7 +37,9 @@ def run(call: Call) -> Result:
     return leave(call, y.flip(0) if call.reverse else y, None, h_n, c_n)
 
 
-def _kernel(call: Call, data: tuple[Tensor, ...], h0: Tensor, c0: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+def _kernel(
+    call: Call, data: tuple[Tensor, ...], h0: Tensor, c0: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Call the kernel on (x,), or on (packed data, batch sizes)."""
     w = call.weights
     flat = [p for p in (w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.w_hr) if p is not None]
@@ -65,9 +69,7 @@ def _ragged(call: Call, inner: Call, lengths: Tensor) -> Result:
         x = _reverse(x, counts)
     packed = pack_padded_sequence(x, counts.cpu(), enforce_sorted=False)
     order, back = packed.sorted_indices, packed.unsorted_indices
-    data, h_n, c_n = _kernel(
-        inner, (packed.data, packed.batch_sizes), h0[order], None if c0 is None else c0[order]
-    )
+    data, h_n, c_n = _kernel(inner, (packed.data, packed.batch_sizes), h0[order], None if c0 is None else c0[order])
     y, _ = pad_packed_sequence(PackedSequence(data, packed.batch_sizes, order, back), total_length=len(x))
     h_n, c_n = h_n[back], None if c_n is None else c_n[back]
     if call.reverse:

@@ -1,0 +1,219 @@
+"""Tests of the tests: a deliberate mistake for each oracle, which must turn it red."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import recurdrop as rd
+from recurdrop import masks as masks_module
+from recurdrop import philox as philox_module
+from recurdrop.nn import base, sequences
+from recurdrop.ops import gru_loop, lstm_loop, outside, product, reference
+from recurdrop.plan import Noise
+from recurdrop.sites import SITES, Masks
+from recurdrop.testing import BackendConformance, MethodConformance
+from recurdrop.testing.backends import mask, problem
+
+sys.path.insert(0, str(Path(__file__).parent / "methods"))
+
+import test_rnndrop
+import test_variational
+import test_zoneout
+
+import test_masks as test_random
+
+Patch = pytest.MonkeyPatch
+
+
+class Zoneout(MethodConformance):
+    method = rd.Zoneout(c=0.4, h=0.3)
+    shapes = {"zone_h": "T B H", "zone_c": "T B H"}
+    evaluation = {"zone_h": 0.3, "zone_c": 0.4}
+
+
+class Locked(MethodConformance):
+    method = rd.Locked(input=0.4, output=0.4)
+    shapes = {"input": "1 B I", "output": "1 B H"}
+
+
+class WeightDrop(MethodConformance):
+    method = rd.WeightDrop(0.4)
+    shapes = {"weight_hh": "R C"}
+
+
+class Variational(MethodConformance):
+    method = rd.Variational(recurrent=0.4)
+    shapes = {"recurrent": "1 B H"}
+
+
+class Eager(BackendConformance):
+    backend = "eager"
+
+
+def swap_gates(patch: Patch) -> None:
+    right = lstm_loop.forward
+    patch.setattr(lstm_loop, "forward", lambda loop: right(loop._replace(x=loop.x.roll(loop.x.shape[2] // 4, 2))))
+
+
+def drop_a_site(patch: Patch) -> None:
+    right = lstm_loop.forward
+    patch.setattr(lstm_loop, "forward", lambda loop: right(loop._replace(zone_c=None)))
+
+
+def shift_a_mask_in_time(patch: Patch) -> None:
+    right = product.rows
+    moved = lambda mask, time: right(None if mask is None else mask.roll(1, 0), time)  # noqa: E731
+    patch.setattr(lstm_loop, "rows", moved)
+
+
+def scale_a_gradient(patch: Patch) -> None:
+    right = gru_loop.backward
+    wrong = lambda *a: (lambda g: g._replace(w_hh=g.w_hh * (1 + 1e-6)))(right(*a))  # noqa: E731
+    patch.setattr(gru_loop, "backward", wrong)
+
+
+def forget_the_initial_state(patch: Patch) -> None:
+    right = lstm_loop.backward
+    patch.setattr(lstm_loop, "backward", lambda *a: (lambda g: g._replace(h0=g.h0 * 0))(right(*a)))
+
+
+def mask_the_stored_state(patch: Patch) -> None:
+    def forward(self, t, h, out):
+        if self.masks[t] is not None:
+            h.mul_(self.masks[t])
+        return torch.mm(h, self.weight.t(), out=out)
+
+    patch.setattr(product.RecurrentProduct, "forward", forward)
+
+
+def build_h_from_the_zoned_cell(patch: Patch) -> None:
+    def step(x, state, w, m):
+        h, c = state
+        a = reference._gates(x, w.w_ih, w.b_ih, m.input, 4) + reference._gates(h, w.w_hh, w.b_hh, m.recurrent, 4)
+        i, f, g, o = a.chunk(4, -1)
+        c_new = reference._blend(m.zone_c, c, f.sigmoid() * c + i.sigmoid() * g.tanh())
+        return reference._blend(m.zone_h, h, o.sigmoid() * c_new.tanh()), c_new
+
+    patch.setitem(reference._STEPS, "LSTM", step)
+
+
+def scale_unscaled_bits(patch: Patch) -> None:
+    right = rd.RNNDrop.plan
+    patch.setattr(rd.RNNDrop, "plan", lambda self, w: tuple(_changed(n, scaled=True) for n in right(self, w)))
+
+
+def _changed(noise: Noise, **fields: object) -> Noise:
+    return Noise(**{**vars(noise), **fields})
+
+
+def never_resample(patch: Patch) -> None:
+    patch.setattr(base, "draw_key", lambda generator=None: torch.tensor(7))
+
+
+def draw_from_a_counter(patch: Patch) -> None:
+    calls = iter(range(10**6))
+    patch.setattr(base, "draw_key", lambda generator=None: torch.tensor(next(calls)))
+
+
+def share_nothing(patch: Patch) -> None:
+    patch.setattr(Noise, "axes", property(lambda self: tuple(a for a in ("time", "batch", "unit"))))
+
+
+def drop_too_much(patch: Patch) -> None:
+    right = masks_module.keep_bits
+    patch.setattr(masks_module, "keep_bits", lambda key, s, sizes, t: right(key, s, sizes, round(t * 1.05)))
+
+
+def ignore_the_direction(patch: Patch) -> None:
+    right = masks_module._stream
+    patch.setattr(masks_module, "_stream", lambda noise, layer, direction, source: right(noise, layer, 0, source))
+
+
+def draw_at_evaluation(patch: Patch) -> None:
+    right = base.constants
+    patch.setattr(base, "constants", lambda *a, **k: (torch.rand(1), right(*a, **k))[1])
+
+
+def switch_off_at_evaluation(patch: Patch) -> None:
+    patch.setattr(base, "constants", lambda *a, **k: Masks())
+
+
+def destroy_the_weight(patch: Patch) -> None:
+    def effective(weight, mask):
+        if mask is not None:
+            weight.data.mul_(mask)
+        return weight * 1
+
+    patch.setattr(outside, "effective", effective)
+
+
+def freeze_the_weight(patch: Patch) -> None:
+    patch.setattr(outside, "effective", lambda w, mask: w if mask is None else w.detach() * mask)
+
+
+def sort_the_rows(patch: Patch) -> None:
+    def read(input, lengths, batch_first):
+        x, counts, layout = sequences.read(input, lengths, batch_first)
+        return (x, counts, layout) if counts is None else (x.flip(1), counts.flip(0), layout)
+
+    patch.setattr(base, "read", read)
+
+
+def hold_no_state(patch: Patch) -> None:
+    from recurdrop.ops import eager
+
+    patch.setattr(eager, "_hold", lambda zone, past: zone)
+
+
+def change_a_round(patch: Patch) -> None:
+    patch.setattr(philox_module, "_WEYL", (0x9E3779B9, 0xBB67AE86))
+
+
+def every_site(mode: str) -> None:
+    """The smallest case of the backend's suite with every site in it."""
+    sites = [s for s in SITES if mode in SITES[s].cells]
+    size = (4, 3, 3, 5, 0)
+    assert Eager().compare(problem(mode, size, Masks(**{s: mask(s, mode, size, (), False, False) for s in sites})))
+
+
+MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
+    (swap_gates, lambda: Zoneout().test_backends_agree_with_the_reference("LSTM", "padded")),
+    (swap_gates, lambda: every_site("LSTM")),
+    (drop_a_site, lambda: Zoneout().test_backends_agree_with_the_reference("LSTM", "padded")),
+    (drop_a_site, test_zoneout.test_h_is_built_from_the_unzoned_cell),
+    (shift_a_mask_in_time, lambda: every_site("LSTM")),
+    (scale_a_gradient, lambda: Variational().test_backends_agree_with_the_reference("GRU", "two layers")),
+    (forget_the_initial_state, lambda: Variational().test_backends_agree_with_the_reference("LSTM", "bidirectional")),
+    (mask_the_stored_state, lambda: test_variational.test_gru_interpolates_with_the_unmasked_state(True)),
+    (mask_the_stored_state, lambda: Variational().test_backends_agree_with_the_reference("GRU", "packed")),
+    (build_h_from_the_zoned_cell, lambda: every_site("LSTM")),
+    (scale_unscaled_bits, lambda: test_rnndrop.test_by_hand(True)),
+    (never_resample, lambda: Locked().test_noise_changes_the_result_in_training_only("RNN", "padded")),
+    (never_resample, lambda: Locked().test_one_integer_makes_all_masks("GRU", "padded")),
+    (draw_from_a_counter, lambda: Locked().test_checkpointing_repeats_the_masks("GRU")),
+    (share_nothing, lambda: Locked().test_masks_have_the_promised_axes("GRU")),
+    (drop_too_much, lambda: Zoneout().test_masks_follow_their_law("LSTM")),
+    (ignore_the_direction, lambda: WeightDrop().test_layers_directions_and_seeds_differ("RNN")),
+    (draw_at_evaluation, lambda: Zoneout().test_noise_changes_the_result_in_training_only("LSTM", "padded")),
+    (switch_off_at_evaluation, lambda: Zoneout().test_evaluation_follows_the_rule("LSTM", "padded")),
+    (destroy_the_weight, lambda: WeightDrop().test_parameters_learn_and_stay("GRU", "padded")),
+    (freeze_the_weight, lambda: WeightDrop().test_parameters_learn_and_stay("GRU", "bidirectional")),
+    (sort_the_rows, lambda: Locked().test_ragged_rows_are_the_callers("LSTM")),
+    (hold_no_state, lambda: Variational().test_backends_agree_with_the_reference("GRU", "packed")),
+    (change_a_round, lambda: test_random.test_published_vectors(*test_random.KNOWN[0], as_tensor=False)),
+]
+
+
+@pytest.mark.parametrize(
+    ("mutate", "oracle"), MUTATIONS, ids=[f"{m.__name__}-{i}" for i, (m, _) in enumerate(MUTATIONS)]
+)
+def test_a_mistake_is_seen(mutate: Callable[[Patch], None], oracle: Callable[[], None], monkeypatch: Patch) -> None:
+    oracle()
+    mutate(monkeypatch)
+    with pytest.raises((AssertionError, RuntimeError)):
+        oracle()

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from recurdrop import records
+from recurdrop.records import Point, RunRecord, Spread
+
+
+def record(**changes: object) -> RunRecord:
+    whole = RunRecord(
+        method="zoneout:h=0.1",
+        noise="Zoneout(h=0.1)",
+        cite="Krueger",
+        seed=2,
+        config={"cell": "lstm", "lr": 0.01, "hidden": 8},
+        text={"name": "naïve.txt", "vocabulary": 3},
+        versions={"torch": "2"},
+        machine={"threads": 1, "backend": "eager"},
+        curve=(Point(10, 2.0, 3.0), Point(20, 1.0, 2.5), Point(30, 0.5, 2.5), Point(40, 0.2, 4.0)),
+        step_seconds=(0.125, 0.25),
+    )
+    return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def test_a_record_survives_the_file(tmp_path: Path) -> None:
+    records.write(tmp_path / "r.json", record())
+    assert records.read(tmp_path / "r.json") == record()
+    assert os.listdir(tmp_path) == ["r.json"]
+
+
+def test_losses_of_a_diverged_run_are_null_in_the_file_and_nan_in_the_record(tmp_path: Path) -> None:
+    records.write(tmp_path / "r.json", record(curve=(Point(10, math.inf, math.nan),)))
+    assert json.loads((tmp_path / "r.json").read_text())["curve"] == [{"update": 10, "train": None, "valid": None}]
+    (point,) = records.read(tmp_path / "r.json").curve
+    assert math.isnan(point.train)
+    assert math.isnan(point.valid)
+
+
+def test_best_is_the_first_of_the_lowest_finite_validation_losses() -> None:
+    assert record().best == Point(20, 1.0, 2.5)
+    assert record(curve=(Point(1, math.nan, math.nan), Point(2, 9.0, 8.0))).best.update == 2
+    assert record(curve=(Point(1, 1.0, math.nan), Point(2, 1.0, math.nan))).best.update == 2
+
+
+def _edit(path: Path, **changes: object) -> None:
+    data = json.loads(path.read_text())
+    data.update(changes)
+    path.write_text(json.dumps({k: v for k, v in data.items() if v != "gone"}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2},
+        {"schema": "gone"},
+        {"seed": "gone"},
+        {"extra": 1},
+        {"curve": []},
+        {"curve": [{"update": 1, "train": 1.0}]},
+        {"curve": 3},
+        {"step_seconds": ["x"]},
+    ],
+)
+def test_a_record_that_is_not_of_the_schema_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "r.json"
+    records.write(path, record())
+    _edit(path, **change)
+    with pytest.raises(ValueError, match=r"must have schema 1 .*Remove the file"):
+        records.read(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "\x00\xff"])
+def test_what_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match="must be JSON"):
+        records.read(tmp_path / "r.json")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.write(tmp_path / "r.json", record())
+
+    def full(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        records.write(tmp_path / "r.json", record(seed=3))
+    assert records.read(tmp_path / "r.json").seed == 2
+
+
+def test_nested_dataclasses_become_objects(tmp_path: Path) -> None:
+    records.write_json(tmp_path / "x.json", {"rows": [Spread(1.5, math.nan)], "n": None})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"rows": [{"mean": 1.5, "half": None}], "n": None}
