@@ -83,10 +83,11 @@ def forget_the_initial_state(patch: Patch) -> None:
 
 
 def mask_the_stored_state(patch: Patch) -> None:
-    def forward(self, t, h, out):
+    def forward(self, t, h, base, out):
         if self.masks[t] is not None:
             h.mul_(self.masks[t])
-        return torch.mm(h, self.weight.t(), out=out)
+        torch.mm(h, self.weight.t(), out=out)
+        return out if base is None else out.add_(base)
 
     patch.setattr(product.RecurrentProduct, "forward", forward)
 

@@ -15,12 +15,12 @@ def forward(loop: Loop) -> Saved:
     time, batch, width = x.shape
     hidden = width // 3
     gates, h = x.new_empty(time, batch, 4 * hidden), x.new_empty(time, batch, hidden)
-    product = RecurrentProduct(loop.w_hh, loop.recurrent, None, 3, time)
+    product = RecurrentProduct(loop.w_hh, loop.recurrent, 3, (time, batch))
     candidate, zone_h = rows(loop.candidate, time), rows(loop.zone_h, time)
     from_h = x.new_empty(batch, width)
     h_old = loop.h0
     for t in loop.order():
-        product.forward(t, h_old, from_h)
+        product.forward(t, h_old, None, from_h)
         r_z, n, u = gates[t].split((2 * hidden, hidden, hidden), 1)
         torch.add(x[t, :, : 2 * hidden], from_h[:, : 2 * hidden], out=r_z).sigmoid_()
         if loop.b_hn is None:
@@ -43,7 +43,7 @@ def backward(loop: Loop, saved: Saved, d_h: Tensor | None, d_c: Tensor | None) -
     del d_c
     h, _, gates = saved
     time, hidden = len(h), h.shape[2]
-    product = RecurrentProduct(loop.w_hh, loop.recurrent, loop.detach, 3, time)
+    product = RecurrentProduct(loop.w_hh, loop.recurrent, 3, h.shape[:2], back=True, gradient=loop.detach)
     r, z, n, u = gates.split(hidden, 2)
     h_before = previous(h, loop.h0, loop.reverse)
     masked_n = n if loop.candidate is None else n * loop.candidate

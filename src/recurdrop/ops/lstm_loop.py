@@ -15,13 +15,13 @@ def forward(loop: Loop) -> Saved:
     time, batch, width = x.shape
     hidden = width // 4
     gates, h, c = torch.empty_like(x), x.new_empty(time, *loop.h0.shape), x.new_empty(time, batch, hidden)
-    product = RecurrentProduct(loop.w_hh, loop.recurrent, None, 4, time)
+    product = RecurrentProduct(loop.w_hh, loop.recurrent, 4, (time, batch))
     candidate, cell = rows(loop.candidate, time), rows(loop.cell, time)
     zone_c, zone_h = rows(loop.zone_c, time), rows(loop.zone_h, time)
     squashed, projected = torch.empty_like(c0), None if loop.w_hr is None else torch.empty_like(loop.h0)
     h_old, c_old = loop.h0, c0
     for t in loop.order():
-        a = product.forward(t, h_old, gates[t]).add_(x[t])
+        a = product.forward(t, h_old, x[t], gates[t])
         i, f, g, o = a.split(hidden, 1)
         a[:, : 2 * hidden].sigmoid_()
         g.tanh_()
@@ -50,7 +50,7 @@ def backward(loop: Loop, saved: Saved, d_h: Tensor | None, d_c: Tensor | None) -
     """
     h, c, gates = saved
     time, hidden = len(h), c.shape[2]
-    product = RecurrentProduct(loop.w_hh, loop.recurrent, loop.detach, 4, time)
+    product = RecurrentProduct(loop.w_hh, loop.recurrent, 4, h.shape[:2], back=True, gradient=loop.detach)
     i, f, g, o = gates.split(hidden, 2)
     c_before, h_before = previous(c, loop.cell_state, loop.reverse), previous(h, loop.h0, loop.reverse)
     masked_g = g if loop.candidate is None else g * loop.candidate

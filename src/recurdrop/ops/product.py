@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recurdrop.ops.packed import pack
+
 
 def rows(mask: Tensor | None, time: int) -> list[Tensor | None]:
     """Return the mask of each step; one that is shared over time stands at every step."""
@@ -19,32 +21,46 @@ def previous(states: Tensor, first: Tensor, reverse: bool) -> Tensor:
 
 
 class RecurrentProduct:
-    """h (B, P) to all gates (B, G·H), and its transpose.
+    """h (B, P) to all gates (B, G·H), or the transpose.
 
     Args:
         weight: (G·H, P).
         mask: (T|1, B|1, P|1), or with a gate axis (T|1, B|1, G|1, P|1), or None.
-        gradient: (T|1, 1|B, 1|P), what the gradient on its way back is multiplied by, or None.
         gates: G.
-        time: T.
+        shape: T and B.
+        back: prepare `backward` instead of `forward`.
+        gradient: (T|1, 1|B, 1|P), what the gradient on its way back is multiplied by, or None.
     """
 
-    def __init__(self, weight: Tensor, mask: Tensor | None, gradient: Tensor | None, gates: int, time: int) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        mask: Tensor | None,
+        gates: int,
+        shape: tuple[int, int],
+        *,
+        back: bool = False,
+        gradient: Tensor | None = None,
+    ) -> None:
+        time, batch = shape
         self.weight, self.mask, self.gates = weight, mask, gates
         self.untied = mask is not None and mask.dim() == 4
         self.masks, self.gradients = rows(mask, time), rows(gradient, time)
         self.blocks = weight.unflatten(0, (gates, -1)) if self.untied else weight
+        self.packed = None if self.untied else pack(weight.t() if back else weight, batch, time)
 
-    def forward(self, t: int, h: Tensor, out: Tensor) -> Tensor:
-        """Write U (h ⊙ M_t) into out (B, G·H)."""
+    def forward(self, t: int, h: Tensor, base: Tensor | None, out: Tensor) -> Tensor:
+        """Write U (h ⊙ M_t), plus base if given, into out (B, G·H)."""
         mask = self.masks[t]
-        if not self.untied or mask is None:
-            return torch.mm(h if mask is None else h * mask, self.weight.t(), out=out)
-        masked = (h[:, None] * mask).expand(-1, self.gates, -1)
-        out.unflatten(1, (self.gates, -1)).copy_(
-            torch.bmm(masked.transpose(0, 1), self.blocks.transpose(1, 2)).transpose(0, 1)
-        )
-        return out
+        if self.untied and mask is not None:
+            masked = (h[:, None] * mask).expand(-1, self.gates, -1)
+            product = torch.bmm(masked.transpose(0, 1), self.blocks.transpose(1, 2)).transpose(0, 1)
+            out.unflatten(1, (self.gates, -1)).copy_(product)
+            return out if base is None else out.add_(base)
+        h = h if mask is None else h * mask
+        if self.packed is not None:
+            return out.copy_(self.packed(h)) if base is None else torch.add(self.packed(h), base, out=out)
+        return torch.mm(h, self.weight.t(), out=out) if base is None else torch.addmm(base, h, self.weight.t(), out=out)
 
     def backward(self, t: int, gradient: Tensor) -> Tensor:
         """Return the gradient of h from that of all gates (B, G·H)."""
@@ -53,7 +69,7 @@ class RecurrentProduct:
             parts = torch.bmm(gradient.unflatten(1, (self.gates, -1)).transpose(0, 1), self.blocks)
             result = (parts.transpose(0, 1) * mask).sum(1)
         else:
-            result = gradient @ self.weight
+            result = gradient @ self.weight if self.packed is None else self.packed(gradient)
             if mask is not None:
                 result.mul_(mask)
         return result if factor is None else result.mul_(factor)

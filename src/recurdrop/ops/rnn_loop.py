@@ -12,13 +12,13 @@ from recurdrop.ops.product import RecurrentProduct, keep, previous, rows, weight
 def forward(loop: Loop) -> Saved:
     """Run the loop. Saved gates are h~, before zoneout."""
     x = loop.x
-    time = len(x)
+    time, batch, _ = x.shape
     gates, h = torch.empty_like(x), torch.empty_like(x)
-    product = RecurrentProduct(loop.w_hh, loop.recurrent, None, 1, time)
+    product = RecurrentProduct(loop.w_hh, loop.recurrent, 1, (time, batch))
     zone_h = rows(loop.zone_h, time)
     h_old = loop.h0
     for t in loop.order():
-        a = product.forward(t, h_old, gates[t]).add_(x[t])
+        a = product.forward(t, h_old, x[t], gates[t])
         h_new = a.relu_() if loop.mode == "RNN_RELU" else a.tanh_()
         h_old = keep(zone_h[t], h_old, h_new, h[t])
     return Saved(h, x.new_empty(0), gates)
@@ -29,7 +29,7 @@ def backward(loop: Loop, saved: Saved, d_h: Tensor | None, d_c: Tensor | None) -
     del d_c
     h, _, gates = saved
     time = len(h)
-    product = RecurrentProduct(loop.w_hh, loop.recurrent, loop.detach, 1, time)
+    product = RecurrentProduct(loop.w_hh, loop.recurrent, 1, h.shape[:2], back=True, gradient=loop.detach)
     da = (gates > 0).to(gates.dtype) if loop.mode == "RNN_RELU" else 1 - gates * gates
     old, new = weights_of(loop.zone_h, h.dtype)
     keep_h, take_h = rows(old, time), rows(new, time)
