@@ -97,7 +97,19 @@ def test_kernels_know_no_method_and_methods_no_cell(part: str) -> None:
 
 
 def test_importing_the_package_is_light() -> None:
-    heavy = "lightning triton optuna matplotlib typer rich jinja2 pytest torch._dynamo pandas sklearn".split()
+    heavy = [
+        "lightning",
+        "triton",
+        "optuna",
+        "matplotlib",
+        "typer",
+        "rich",
+        "jinja2",
+        "pytest",
+        "torch._dynamo",
+        "pandas",
+        "sklearn",
+    ]
     code = f"import recurdrop, sys; print(*[m for m in {heavy!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []

@@ -11,6 +11,9 @@ from torch import Tensor
 from recurdrop.errors import UndefinedSiteError
 from recurdrop.sites import SITES, Axis, Cell
 
+DROPOUT_ARGUMENT = "dropout="
+"""The method's name of noise that torch's own argument asks for."""
+
 Law = Literal["bernoulli", "gaussian", "additive", "mixture"]
 
 
@@ -142,7 +145,7 @@ def plan_layers(
         where = Where(cell, layer, num_layers, projected)
         sources = [noise for method in methods for noise in method.plan(where)]
         if dropout and not where.last:
-            sources.append(Noise("output", dropout, method="dropout="))
+            sources.append(Noise("output", dropout, method=DROPOUT_ARGUMENT))
         plan: LayerPlan = {}
         for noise in sources:
             check_cell(noise.method, noise.site, where)

@@ -131,7 +131,7 @@ def test_the_reference_is_differentiable_twice(mode: str) -> None:
 def test_a_second_derivative_of_the_eager_loop_is_refused_with_the_remedy() -> None:
     call = problem("GRU", (3, 2, 2, 2, 0), Masks())
     (first,) = torch.autograd.grad(eager.run(call).y.sum(), call.x, create_graph=True)
-    with pytest.raises(BackendError, match='differentiable once.*backend="reference"'):
+    with pytest.raises(BackendError, match=r'differentiable once.*backend="reference"'):
         first.square().sum().backward()
 
 

@@ -16,7 +16,7 @@ from recurdrop.nn.dynamo import allow_tracing
 from recurdrop.nn.sequences import Layout, read
 from recurdrop.ops.contract import CELL, Call, Mode, Result, Weights
 from recurdrop.ops.dispatch import check_backend, run
-from recurdrop.plan import LayerPlan, active, plan_layers
+from recurdrop.plan import DROPOUT_ARGUMENT, LayerPlan, active, plan_layers
 from recurdrop.sites import GATES, Cell, Masks
 
 NoiseLike = Method | Iterable[Method] | None
@@ -243,9 +243,9 @@ class Regularized(_Base):
         # Nor does a compiled graph take the gradient of oneDNN's LSTM; the dispatcher knows what does.
         if self.cell == "LSTM" and not data.is_cuda and torch.compiler.is_compiling() and torch.is_grad_enabled():
             return False
-        if not self._methods:
-            return True
-        return not any(active(plan, training=self.training) for plan in self.plans())
+        # `dropout=` alone, beside no noise or noise of rate 0, is torch's, random stream included.
+        live = (noise for plan in self.plans() for s in active(plan, training=self.training).values() for noise in s)
+        return all(noise.method == DROPOUT_ARGUMENT for noise in live)
 
     def _initial_states(self, hx: State | None, x: Tensor, layout: Layout) -> list[Tensor]:
         """Return h_0 and, for LSTM, c_0, each (L·D, B, H)."""

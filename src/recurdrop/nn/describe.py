@@ -13,7 +13,7 @@ from recurdrop.nn.base import Regularized
 from recurdrop.ops.contract import Problem
 from recurdrop.ops.dispatch import choose
 from recurdrop.plan import LayerPlan, Noise, active
-from recurdrop.sites import SITES
+from recurdrop.sites import GATES, SITES
 
 _LETTERS = {"time": "T", "batch": "B", "gate": "G", "unit": "H", "row": "G·H", "column": "H"}
 
@@ -139,8 +139,9 @@ def _shape(layer: Regularized, noise: Noise) -> str:
         letters["column"] = "I"
     elif noise.site in ("recurrent", "zone_h", "output"):
         letters["unit"] = wide
-    optional = ("gate",) if SITES[noise.site].operation != "affine" else ("batch",)
-    axes = [a for a in SITES[noise.site].axes if a not in optional or a in noise.axes]
+    optional = "gate" if SITES[noise.site].operation != "affine" else "batch"
+    has_gates = GATES[layer.cell] > 1
+    axes = [a for a in SITES[noise.site].axes if a != optional or (a in noise.axes and (a != "gate" or has_gates))]
     return "(" + ", ".join(letters[a] if a in noise.axes else "1" for a in axes) + ")"
 
 
@@ -168,7 +169,14 @@ def _idle_fields(layer: Regularized, method: Method) -> list[str]:
         value = getattr(method, field.name)
         if "rate" not in field.metadata or value is None or value == 0:
             continue
-        without = dataclasses.replace(method, **{field.name: 0.0})
-        if layer._make_plans((without,)) == layer._make_plans((method,)):
+        if _is_idle(layer, method, field.name):
             idle.append(field.name)
     return idle
+
+
+def _is_idle(layer: Regularized, method: Method, field: str) -> bool:
+    try:
+        without = layer._make_plans((dataclasses.replace(method, **{field: 0.0}),))
+    except ValueError:  # a method that depends on this rate, say for two to be equal
+        return False
+    return without == layer._make_plans((method,))

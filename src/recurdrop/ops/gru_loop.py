@@ -43,7 +43,7 @@ def backward(loop: Loop, saved: Saved, d_h: Tensor | None, d_c: Tensor | None) -
     del d_c
     h, _, gates = saved
     time, hidden = len(h), h.shape[2]
-    product = RecurrentProduct(loop.w_hh, loop.recurrent, 3, h.shape[:2], back=True, gradient=loop.detach)
+    product = RecurrentProduct(loop.w_hh, loop.recurrent, 3, (time, h.shape[1]), back=True, gradient=loop.detach)
     r, z, n, u = gates.split(hidden, 2)
     h_before = previous(h, loop.h0, loop.reverse)
     masked_n = n if loop.candidate is None else n * loop.candidate

@@ -50,7 +50,7 @@ def backward(loop: Loop, saved: Saved, d_h: Tensor | None, d_c: Tensor | None) -
     """
     h, c, gates = saved
     time, hidden = len(h), c.shape[2]
-    product = RecurrentProduct(loop.w_hh, loop.recurrent, 4, h.shape[:2], back=True, gradient=loop.detach)
+    product = RecurrentProduct(loop.w_hh, loop.recurrent, 4, (time, h.shape[1]), back=True, gradient=loop.detach)
     i, f, g, o = gates.split(hidden, 2)
     c_before, h_before = previous(c, loop.cell_state, loop.reverse), previous(h, loop.h0, loop.reverse)
     masked_g = g if loop.candidate is None else g * loop.candidate

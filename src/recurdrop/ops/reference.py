@@ -7,6 +7,7 @@ and it runs what no other backend can.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,8 @@ def run(call: Call) -> Result:
     time = len(call.x)
     outputs: list[tuple[Tensor, Tensor, Tensor | None]] = []
     for t in reversed(range(time)) if call.reverse else range(time):
-        at = masks._replace(**{name: _at(name, mask, t) for name, mask in masks._asdict().items()})
+        step_masks: dict[str, Any] = {name: _at(name, mask, t) for name, mask in masks._asdict().items()}
+        at = Masks(**step_masks)
         new_h, new_c = step(call.x[t], (h, c), weights, at)
         if lengths is not None:
             inside = (t < lengths)[:, None]

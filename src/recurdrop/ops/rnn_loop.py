@@ -29,7 +29,7 @@ def backward(loop: Loop, saved: Saved, d_h: Tensor | None, d_c: Tensor | None) -
     del d_c
     h, _, gates = saved
     time = len(h)
-    product = RecurrentProduct(loop.w_hh, loop.recurrent, 1, h.shape[:2], back=True, gradient=loop.detach)
+    product = RecurrentProduct(loop.w_hh, loop.recurrent, 1, (time, h.shape[1]), back=True, gradient=loop.detach)
     da = (gates > 0).to(gates.dtype) if loop.mode == "RNN_RELU" else 1 - gates * gates
     old, new = weights_of(loop.zone_h, h.dtype)
     keep_h, take_h = rows(old, time), rows(new, time)
