@@ -76,7 +76,7 @@ class Regularized(_Base):
     backend: str
 
     def _attach(self, noise: NoiseLike, backend: str) -> None:
-        allow_tracing()
+        allow_tracing(Regularized)
         self.backend = check_backend(backend)
         self.noise = noise
 
@@ -232,6 +232,15 @@ class Regularized(_Base):
         plain = [constants(plan, dtype=weight.dtype, device=weight.device) for plan in self.plans()]
         return tuple(masks for masks in plain for _ in range(self.directions))
 
+    def _traces(self, data: Tensor) -> bool:
+        """Say whether a compiled graph can hold torch's own forward.
+
+        It would draw the masks of `dropout=` once for all calls, and can't take the gradient of oneDNN's LSTM.
+        """
+        if self.training and self.dropout:
+            return False
+        return self.cell != "LSTM" or data.is_cuda or not torch.is_grad_enabled()
+
     def _is_plain(self, input: Tensor | PackedSequence) -> bool:
         """Say whether torch's own forward gives the result."""
         if self.backend not in ("auto", "torch"):
@@ -240,8 +249,7 @@ class Regularized(_Base):
         # cuDNN refuses a backward pass in evaluation mode; our way of calling it does not.
         if data.is_cuda and not self.training and torch.is_grad_enabled():
             return False
-        # Nor does a compiled graph take the gradient of oneDNN's LSTM; the dispatcher knows what does.
-        if self.cell == "LSTM" and not data.is_cuda and torch.compiler.is_compiling() and torch.is_grad_enabled():
+        if torch.compiler.is_compiling() and not self._traces(data):
             return False
         # `dropout=` alone, beside no noise or noise of rate 0, is torch's, random stream included.
         live = (noise for plan in self.plans() for s in active(plan, training=self.training).values() for noise in s)

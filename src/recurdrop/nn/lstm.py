@@ -22,7 +22,8 @@ class LSTM(Regularized, nn.LSTM):
         c~ = (f ⊙ c' + i ⊙ g) ⊙ M_cell        h~ = W_hr (o ⊙ tanh(c~))               W_hr only with proj_size
         c = Z_c ⊙ c' + (1 - Z_c) ⊙ c~         h = Z_h ⊙ h' + (1 - Z_h) ⊙ h~          y = h ⊙ M_output
 
-    With `noise=None` it is `torch.nn.LSTM` itself, random stream included. Its `state_dict` is torch's.
+    With `noise=None` it is `torch.nn.LSTM` itself, random stream included (but for `dropout=` under `torch.compile`,
+    which `masks` draws). Its `state_dict` is torch's.
 
     Args:
         *args: as for `torch.nn.LSTM`: input_size, hidden_size, num_layers=1, bias=True, batch_first=False,

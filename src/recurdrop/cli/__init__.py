@@ -1,0 +1,60 @@
+"""The `recurdrop` command, one file a subcommand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import NoReturn
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line on stderr and exit with code 2."""
+    sys.stderr.write(f"recurdrop: {' '.join(message.split())}\n")
+    raise SystemExit(2)
+
+
+def need(*modules: str) -> None:
+    """Exit with one line that says what to install unless all modules are."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        fail(f'this command needs {", ".join(missing)}: pip install "recurdrop[all]"')
+
+
+@contextmanager
+def bad_input() -> Iterator[None]:
+    """Turn a `ValueError` inside, which says what is wrong with what the user gave, into one line and exit code 2."""
+    try:
+        yield
+    except ValueError as error:
+        fail(str(error))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line.
+
+    Args:
+        arguments: what follows the command's name; `sys.argv` if None.
+    """
+    need("typer", "rich")
+    import typer
+
+    from recurdrop.cli.compare import compare
+    from recurdrop.cli.doctor import doctor
+    from recurdrop.cli.methods import methods
+
+    app = typer.Typer(
+        help="Regularized recurrent layers for PyTorch: which method helps on your data?",
+        no_args_is_help=True,
+        add_completion=False,
+    )
+    for command in (compare, methods, doctor):
+        app.command()(command)
+    # The base of typer's usage errors; its module differs between typer's versions.
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="recurdrop", standalone_mode=False)
+    except usage_error as error:
+        fail(f"{getattr(error, 'format_message', error.__str__)().rstrip('.')}. See recurdrop --help.")
+    raise SystemExit(code or 0)

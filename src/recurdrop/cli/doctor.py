@@ -1,0 +1,29 @@
+"""`recurdrop doctor`: what is installed, and what is missing and why."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from recurdrop.ops.dispatch import backends
+from recurdrop.train.environment import versions
+
+
+def doctor() -> None:
+    """Say versions, threads and devices, and which backends there are and why one is missing."""
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    facts = {
+        **versions(),
+        "platform": platform.platform(),
+        "torch threads": str(torch.get_num_threads()),
+        "devices": ", ".join(["cpu", *devices]),
+    }
+    facts |= {f"backend {name}": reason or "available" for name, reason in backends()}
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, fact in facts.items():
+        table.add_row(Text(name), Text(fact))
+    Console(highlight=False).print(table)

@@ -1,0 +1,129 @@
+"""Running text for language models: reading, words, vocabulary, splits."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recurdrop.errors import invalid
+
+BUILTIN = "pydoc_data.topics"
+UNKNOWN, END = "<unk>", "<eos>"
+_MARKER = r"<[a-z]+>"
+_WORD = re.compile(rf"{_MARKER}|\w+(?:['’]\w+)*|([^\w\s])\1*")
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text as word numbers.
+
+    Attributes:
+        name: the file's name, or `BUILTIN`.
+        sha256: of the text in UTF-8, before any cut.
+        words: the vocabulary; a word's number is its place. `words[0]` is `<unk>`.
+        train: word numbers of the first 80 %, (N,) int64.
+        valid: of the next 10 %.
+        test: of the last 10 %.
+    """
+
+    name: str
+    sha256: str
+    words: tuple[str, ...]
+    train: NDArray[np.int64]
+    valid: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def read(path: Path) -> str:
+    """Read a UTF-8 text file, plain or gzip-compressed (`.gz`).
+
+    Raises:
+        ValueError: the file is missing, a folder, unreadable, empty, or no text.
+    """
+    if not path.exists():
+        raise invalid("TEXT must be a file that exists", str(path), "Check the path.")
+    if path.is_dir():
+        raise invalid("TEXT must be a file", f"the folder {path}", "Give one of the files in it.")
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except PermissionError:
+        raise invalid("TEXT must be readable", str(path), "Change its permissions.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise invalid("a .gz file must be whole gzip data", str(path), "Unpack it or copy it again.") from None
+    if not data.strip():
+        raise invalid("TEXT must not be empty", str(path), "Give a text of 2000 words or more.")
+    if b"\0" in data:
+        raise invalid("TEXT must be plain text", f"{path}, which holds NUL bytes", "Export it as plain text first.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        where = f"{path}, which is not at byte {error.start}"
+        raise invalid("TEXT must be UTF-8", where, "Convert it, e.g. with iconv -t utf-8.") from None
+
+
+def builtin() -> str:
+    """Return the English prose that ships inside Python, `pydoc_data.topics`.
+
+    Many topics quote each other; a paragraph that occurs twice is kept once, or validation would reward rote learning.
+    """
+    from pydoc_data.topics import topics
+
+    kept: dict[str, str] = {}
+    for name in sorted(topics):
+        for paragraph in _BLANK_LINE.split(topics[name]):
+            kept.setdefault(" ".join(paragraph.split()), paragraph)
+    return "\n\n".join(kept.values())
+
+
+def tokenize(text: str) -> list[str]:
+    """Split a text into lower-case words and punctuation.
+
+    `<unk>` and its like stay whole, a run of one punctuation mark is one token. `<eos>` ends each paragraph, or each
+    line of a text without blank lines (one sentence a line).
+    """
+    text = text.replace("\r\n", "\n").lower()
+    blocks = _BLANK_LINE.split(text) if _BLANK_LINE.search(text.strip()) else text.split("\n")
+    tokens: list[str] = []
+    for block in blocks:
+        words = [match.group() for match in _WORD.finditer(block)]
+        tokens += [*words, END] if words else []
+    return tokens
+
+
+def prepare(text: str, name: str, *, vocabulary: int, tokens: int, least: int) -> Corpus:
+    """Cut, split and number a text.
+
+    The first `tokens` tokens are split 80/10/10 in order. The vocabulary is the most frequent words of the training
+    part; a word that occurs there once, or not at all, is `<unk>`.
+
+    Args:
+        text: the text.
+        name: what to call it.
+        vocabulary: the most words to keep, `<unk>` included.
+        tokens: the most tokens to use.
+        least: the fewest tokens that each part needs.
+
+    Raises:
+        ValueError: the text is too short.
+    """
+    found = tokenize(text)[:tokens]
+    if len(found) // 10 < least:
+        rule = f"TEXT must have at least {10 * least} tokens, so that 10 % of it can validate"
+        raise invalid(rule, f"{name} with {len(found)}", "Give a longer text, or lower --batch or --window.")
+    ends = len(found) * 8 // 10, len(found) * 9 // 10
+    counts = Counter(found[: ends[0]])
+    counts.pop(UNKNOWN, None)
+    words = (UNKNOWN, *(word for word, count in counts.most_common(vocabulary - 1) if count > 1))
+    numbers = {word: i for i, word in enumerate(words)}
+    ids = np.array([numbers.get(token, 0) for token in found], dtype=np.int64)
+    train, valid, test = np.split(ids, ends)
+    return Corpus(name, hashlib.sha256(text.encode()).hexdigest(), words, train, valid, test)

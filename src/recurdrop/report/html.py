@@ -1,0 +1,68 @@
+"""The report of a comparison: a page that opens alone, and the pictures and numbers beside it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from recurdrop.records import NONE, SCHEMA, Row, RunRecord, write_bytes, write_json
+from recurdrop.report import plots, tables
+
+
+def page(rows: Sequence[Row], records: Sequence[RunRecord], command: str) -> str:
+    """Return the page as HTML; pictures are inside, and everything from outside is escaped.
+
+    Args:
+        rows: the ranking.
+        records: the runs behind it.
+        command: what the user typed.
+    """
+    template = Environment(
+        loader=PackageLoader("recurdrop.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    ).get_template("compare.html.j2")
+    return template.render(
+        rows=rows,
+        records=records,
+        first=records[0],
+        command=command,
+        base=NONE,
+        columns=tables.COLUMNS,
+        cells=tables.cells,
+        caption=tables.caption(rows),
+        verdict=tables.verdict(rows),
+        test_line=tables.test_line(rows),
+        backends=sorted({str(record.machine["backend"]) for record in records}),
+        ranking=_inline(plots.ranking(rows)) if len(rows) > 1 else None,
+        curves=_inline(plots.curves(rows, records)),
+    )
+
+
+def write(folder: Path, rows: Sequence[Row], records: Sequence[RunRecord], command: str, name: dict[str, str]) -> Path:
+    """Write `report.html`, `summary.json`, `ranking.png`, `curves.png` and one PNG a method.
+
+    Args:
+        folder: where they go.
+        rows: the ranking.
+        records: the runs behind it.
+        command: what the user typed.
+        name: of each method's picture, without suffix.
+
+    Returns:
+        The path of the page.
+    """
+    pictures = folder / "curves"
+    pictures.mkdir(exist_ok=True)
+    for row in rows:
+        write_bytes(pictures / f"{name[row.method]}.png", plots.curve(row, records))
+    write_bytes(folder / "curves.png", plots.curves(rows, records))
+    write_bytes(folder / "ranking.png", plots.ranking(rows))
+    write_json(folder / "summary.json", {"schema": SCHEMA, "command": command, "rows": list(rows)})
+    write_bytes(folder / "report.html", page(rows, records, command).encode())
+    return folder / "report.html"
+
+
+def _inline(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()

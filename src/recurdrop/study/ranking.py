@@ -1,0 +1,86 @@
+"""From run records to a ranking: statistics over seeds, paired with the runs without regularization."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from recurdrop.errors import invalid
+from recurdrop.records import NONE, Row, RunRecord, Spread
+
+# Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom; the last one serves all above (it is a
+# little too wide there).
+_T95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131),
+    *(2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
+
+def deviation(values: Sequence[float]) -> Spread:
+    """Return mean and sample standard deviation; the latter is NaN for one value."""
+    if not all(map(math.isfinite, values)):
+        return Spread(math.nan, math.nan)
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan)
+
+
+def interval(values: Sequence[float]) -> Spread:
+    """Return mean and half of its 95 % interval by Student's t; the latter is NaN for one value."""
+    spread = deviation(values)
+    degrees = len(values) - 1
+    if degrees < 1:
+        return spread
+    return Spread(spread.mean, _T95[min(degrees, len(_T95)) - 1] * spread.half / math.sqrt(len(values)))
+
+
+def rank(records: Sequence[RunRecord]) -> list[Row]:
+    """Rank the methods by mean validation loss at each run's best epoch; what diverged comes last.
+
+    Args:
+        records: one run for each method and seed, `NONE` among the methods.
+
+    Raises:
+        ValueError: a method lacks a seed that `NONE` has, or has one more.
+    """
+    runs: dict[str, dict[int, RunRecord]] = {}
+    for record in records:
+        runs.setdefault(record.method, {})[record.seed] = record
+    base = runs.get(NONE, {})
+    for method, by_seed in runs.items():
+        if by_seed.keys() != base.keys():
+            rule = f"each method must have run with the seeds of {NONE}, {sorted(base)}"
+            raise invalid(rule, f"{sorted(by_seed)} for {method}", "Run the missing ones.")
+    seeds = sorted(base)
+    none = [base[seed] for seed in seeds]
+    return sorted((_row([by_seed[seed] for seed in seeds], none) for by_seed in runs.values()), key=_place)
+
+
+def _place(row: Row) -> tuple[bool, float, str]:
+    loss = row.loss
+    return (math.isnan(loss), loss if math.isfinite(loss) else 0.0, row.method)
+
+
+def _step_seconds(runs: list[RunRecord]) -> float:
+    """Return the lower decile of the times of an update, of the fastest run: other programs only ever add time."""
+    return min(sorted(run.step_seconds)[len(run.step_seconds) // 10] for run in runs)
+
+
+def _row(runs: list[RunRecord], base: list[RunRecord]) -> Row:
+    first = runs[0]
+    pairs = list(zip(runs, base, strict=True))
+    differences = [run.best.valid - none.best.valid for run, none in pairs]
+    return Row(
+        method=first.method,
+        noise=first.noise,
+        cite=first.cite,
+        seeds=len(runs),
+        loss=deviation([run.best.valid for run in runs]).mean,
+        train=deviation([math.exp(run.best.train) for run in runs]),
+        valid=deviation([math.exp(run.best.valid) for run in runs]),
+        gap=deviation([run.best.valid - run.best.train for run in runs]).mean,
+        difference=None if first.method == NONE else interval(differences),
+        wins=sum(difference < 0 for difference in differences),
+        best_epoch=statistics.fmean(run.curve.index(run.best) + 1 for run in runs),
+        last=deviation([math.exp(run.curve[-1].valid) for run in runs]),
+        step=_step_seconds(runs) / _step_seconds(base),
+    )

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from recurdrop.cli import main
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def recurdrop(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Run the command in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Outcome:
+        words = [str(argument) for argument in arguments]
+        monkeypatch.setattr(sys, "argv", ["recurdrop", *words])
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        out, err = capfd.readouterr()
+        return Outcome(stop.value.code, out, err)  # type: ignore[arg-type]
+
+    return run
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A text that is just long enough for `SMALL`."""
+    path = tmp_path / "small text.txt"
+    path.write_text("a dog sees the cat .\nthe cat sees a dog and a cow .\n" * 30)
+    return path
