@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -70,37 +71,54 @@ def test_ctrl_c_says_how_to_go_on(recurdrop: Run, text: Path, monkeypatch: Any) 
     assert found.out == ""
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_a_killed_comparison_keeps_its_runs_leaves_no_worker_and_goes_on(
-    recurdrop: Run, text: Path, tmp_path: Path
+SCRIPT = """
+import signal
+from recurdrop.cli import main
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell may have switched it off
+    main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs process groups")
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_comparison_keeps_its_runs_leaves_no_worker_and_goes_on(
+    recurdrop: Run, text: Path, tmp_path: Path, stop: signal.Signals
 ) -> None:
-    command = ["compare", str(text), *SMALL, "--methods", "zaremba", "--out", "o"]
-    code = "from recurdrop.cli import main\nif __name__ == '__main__': main()"
-    (tmp_path / "run.py").write_text(code)
+    command = ["compare", str(text), *SMALL, "--methods", "zaremba", "--out", "o", "--epochs", "6"]
+    (tmp_path / "run.py").write_text(SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, "run.py", *command, "--epochs", "15", "--workers", "1"],
+        [sys.executable, "run.py", *command, "--workers", "1"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
     )
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("o/runs/*.json")):
-        assert process.poll() is None, "ended before it could be killed"
+        assert process.poll() is None, "ended before it could be stopped"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.kill()
-    process.wait()
+    if stop == signal.SIGINT:
+        os.killpg(process.pid, stop)  # as a terminal does: to the workers too
+    else:
+        process.kill()
+    out, err = process.communicate()
     kept = {path: path.read_bytes() for path in tmp_path.glob("o/runs/*.json")}
     assert 0 < len(kept) < 4
     while _alive(process.pid):
         assert time.monotonic() < deadline, "a worker outlived its parent"
         time.sleep(0.02)
-    assert {path: path.read_bytes() for path in tmp_path.glob("o/runs/*.json")}.items() >= kept.items()
+    if stop == signal.SIGINT:
+        assert (process.returncode, out) == (130, "")
+        last = f"recurdrop: stopped; {len(kept)} of 4 runs are kept in o, the same command goes on from there."
+        assert err.splitlines()[-1] == last
+        assert "Traceback" not in err
     assert not list(tmp_path.glob("o/report.html"))
 
-    found = recurdrop(*command, "--epochs", "15", *HERE)
+    found = recurdrop(*command, *HERE)
     assert found.code == 0
     assert {path: path.read_bytes() for path in kept} == kept
     assert len(list(tmp_path.glob("o/runs/*.json"))) == 4
