@@ -161,9 +161,8 @@ def read(path: Path) -> RunRecord:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise invalid("a run record must be JSON", str(path), remedy) from None
-    names = {field.name for field in dataclasses.fields(RunRecord)}
     try:
-        if data.pop("schema") != SCHEMA or set(data) != names:
+        if data.pop("schema") != SCHEMA:
             raise KeyError
         curve = tuple(Point(p["update"], _number(p["train"]), _number(p["valid"])) for p in data["curve"])
         record = RunRecord(**{**data, "curve": curve, "step_seconds": tuple(map(float, data["step_seconds"]))})

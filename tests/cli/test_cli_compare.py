@@ -96,6 +96,22 @@ def test_a_stopped_comparison_keeps_its_runs_leaves_no_worker_and_goes_on(
         text=True,
         start_new_session=True,
     )
+    try:
+        _stop_after_a_run(process, tmp_path, stop)
+    finally:
+        if _alive(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    kept = {path: path.read_bytes() for path in tmp_path.glob("o/runs/*.json")}
+    assert 0 < len(kept) < 4
+    assert not list(tmp_path.glob("o/report.html"))
+    found = recurdrop(*command, *HERE)
+    assert found.code == 0
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len(list(tmp_path.glob("o/runs/*.json"))) == 4
+
+
+def _stop_after_a_run(process: subprocess.Popen[str], tmp_path: Path, stop: signal.Signals) -> None:
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("o/runs/*.json")):
         assert process.poll() is None, "ended before it could be stopped"
@@ -105,23 +121,16 @@ def test_a_stopped_comparison_keeps_its_runs_leaves_no_worker_and_goes_on(
         os.killpg(process.pid, stop)  # as a terminal does: to the workers too
     else:
         process.kill()
-    out, err = process.communicate()
-    kept = {path: path.read_bytes() for path in tmp_path.glob("o/runs/*.json")}
-    assert 0 < len(kept) < 4
+    out, err = process.communicate(timeout=60)  # a worker that lived on would hold the pipes open
     while _alive(process.pid):
         assert time.monotonic() < deadline, "a worker outlived its parent"
         time.sleep(0.02)
     if stop == signal.SIGINT:
         assert (process.returncode, out) == (130, "")
-        last = f"recurdrop: stopped; {len(kept)} of 4 runs are kept in o, the same command goes on from there."
+        count = len(list(tmp_path.glob("o/runs/*.json")))
+        last = f"recurdrop: stopped; {count} of 4 runs are kept in o, the same command goes on from there."
         assert err.splitlines()[-1] == last
         assert "Traceback" not in err
-    assert not list(tmp_path.glob("o/report.html"))
-
-    found = recurdrop(*command, *HERE)
-    assert found.code == 0
-    assert {path: path.read_bytes() for path in kept} == kept
-    assert len(list(tmp_path.glob("o/runs/*.json"))) == 4
 
 
 def _alive(group: int) -> bool:

@@ -90,7 +90,7 @@ def test_without_an_extra_one_line_says_what_to_install(
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr("recurdrop.cli.find_spec", lambda name: None if name == gone else find(name))
-    found = recurdrop(command)
+    found = recurdrop(command, *["no-such-file"] * (command == "compare"))
     if works:
         assert (found.code, found.err) == (0, "")
         return

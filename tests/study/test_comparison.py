@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,14 @@ def test_workers_find_what_one_process_finds(corpus: Corpus, comparison: Compari
     assert len(epochs) == 12
     for mine, theirs in zip(comparison.finished(), side_by_side.finished(), strict=True):
         assert (mine.method, mine.seed, mine.curve) == (theirs.method, theirs.seed, theirs.curve)
+
+
+def test_workers_leave_ctrl_c_to_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    handled: list[object] = []
+    monkeypatch.setattr(signal, "signal", lambda *given: handled.append(given))
+    monkeypatch.setattr(pool, "_events", None, raising=False)
+    pool._start_worker(None)  # type: ignore[arg-type]
+    assert handled == [(signal.SIGINT, signal.SIG_IGN)]
 
 
 def test_an_error_in_a_worker_is_raised_here(corpus: Corpus, comparison: Comparison) -> None:

@@ -141,6 +141,7 @@ def test_a_run_that_diverges_ends_there(corpus: Corpus, monkeypatch: pytest.Monk
 
 
 def test_training_leaves_threads_and_random_numbers_as_they_were(corpus: Corpus) -> None:
+    torch.manual_seed(12345)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     train(corpus, dataclasses.replace(CONFIG, epochs=1), "none", None, 1)
     assert torch.get_num_threads() == threads
