@@ -66,11 +66,12 @@ def test_bad_input_gets_one_line_and_code_2(recurdrop: Run, arguments: list[str]
     assert found.out == ""
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"]])
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["compare", "--help"]])
 def test_help_is_no_error(recurdrop: Run, arguments: list[str]) -> None:
     found = recurdrop(*arguments)
     assert found.code == 0
     assert "compare" in found.out
+    assert found.err == ""
 
 
 @pytest.mark.parametrize(

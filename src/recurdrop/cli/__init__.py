@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line.
 
     Args:
-        arguments: what follows the command's name; `sys.argv` if None.
+        arguments: what follows the command's name; `sys.argv` if None. Nothing at all asks for help.
     """
     need("typer", "rich")
     import typer
@@ -46,15 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     app = typer.Typer(
         help="Regularized recurrent layers for PyTorch: which method helps on your data?",
-        no_args_is_help=True,
         add_completion=False,
     )
     for command in (compare, methods, doctor):
         app.command()(command)
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # The base of typer's usage errors; its module differs between typer's versions.
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="recurdrop", standalone_mode=False)
+        code = typer.main.get_command(app).main(words, prog_name="recurdrop", standalone_mode=False)
     except usage_error as error:
         fail(f"{getattr(error, 'format_message', error.__str__)().rstrip('.')}. See recurdrop --help.")
     raise SystemExit(code or 0)

@@ -31,7 +31,7 @@ def compare(
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="E.g. zoneout,zaremba:0.3,locked:input=0.4,output=0.2; all at published rates by default."),
+        typer.Option(help="E.g. awd,zaremba:0.3,zoneout:c=0.2,h=0.1. By default all that differ, at published rates."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each method; none and each method share them.")] = 3,
     epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = _DEFAULT.epochs,

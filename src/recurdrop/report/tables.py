@@ -34,7 +34,7 @@ def cells(row: Row) -> tuple[str, ...]:
         row.method,
         spread(row.train),
         spread(row.valid),
-        "–" if failed else f"{row.gap:.2f}",
+        "–" if failed else f"{row.gap:.2f}".replace("-", "−"),
         "–" if failed or row.difference is None else _signed(row.difference),
         "–" if row.difference is None else f"{row.wins}/{row.seeds}",
         spread(row.last),
