@@ -1,11 +1,17 @@
-"""One thread a process, since the tests run in several, and the hand-written cells importable."""
+"""One thread a process, since tensors are small and the tests run in several; one seed for each test."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent / "methods"))
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
