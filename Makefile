@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SEEN := $(VENV)/.installed
+BENCHED := $(VENV)/.bench-installed
+CORE := $(wildcard src/recurdrop/ops/native/*.cpp src/recurdrop/ops/native/*.h)
 
 .PHONY: compare test lint format bench clean
 
@@ -21,11 +23,15 @@ format: $(SEEN)  ## mend format and style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(SEEN)  ## time a training step of each backend against torch.nn, after checking that it is right
-	$(BIN)/python benchmarks/step.py
+bench: $(BENCHED)  ## check, then time training steps against torch.nn and peers; ARGS="--only packed" for a part
+	$(BIN)/python -m benchmarks --json runs/benchmarks.json $(ARGS)
+
+$(BENCHED): $(SEEN)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "recurdrop[bench]"
+	touch $(BENCHED)
 
 # torch goes first and by its exact version, so that no other package pulls in a build with gigabytes of CUDA.
-$(SEEN): pyproject.toml constraints.txt
+$(SEEN): pyproject.toml constraints.txt hatch_build.py $(CORE)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"

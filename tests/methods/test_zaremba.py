@@ -21,7 +21,7 @@ def test_each_of_the_places_is_dropped_once() -> None:
 
 
 def test_it_is_torch_between_dropped_tensors() -> None:
-    made = rd.LSTM(4, 5, 2, noise=rd.Zaremba(0.5), dtype=torch.float64)
+    made = rd.LSTM(4, 5, 2, noise=rd.Zaremba(0.5), dtype=torch.float64, backend="torch")
     masks = made.sample_masks(6, 3)
     x = torch.randn(6, 3, 4, dtype=torch.float64)
     lower, upper = (torch.nn.LSTM(n, 5, dtype=torch.float64) for n in (4, 5))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recurdrop.errors import BackendError
-from recurdrop.ops import eager, reference, torch_nn
+from recurdrop.ops import eager, native, reference, torch_nn
 from recurdrop.ops.contract import Problem
 from recurdrop.ops.dispatch import BACKENDS, backends, choose, run
 from recurdrop.sites import SITES, Masks
@@ -19,6 +19,11 @@ class TestEager(BackendConformance):
     backend = "eager"
 
 
+@pytest.mark.skipif(native.missing() is not None, reason=f"no native backend: {native.missing()}")
+class TestNative(BackendConformance):
+    backend = "native"
+
+
 class TestTorch(BackendConformance):
     backend = "torch"
 
@@ -28,16 +33,29 @@ def facts(**changes: object) -> Problem:
     return Problem(**{**given, "per_example": False, "ragged": False, "steps": False, **changes})
 
 
-def test_auto_takes_the_first_that_can_and_keeps_the_reasons() -> None:
+def test_auto_takes_the_first_that_can_and_keeps_the_reasons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "supports", lambda problem: "not here")
     assert choose(facts()).name == "torch"
     noisy = choose(facts(in_loop=("recurrent", "zone_h")))
     assert noisy.name == "eager"
     assert noisy.refused == (
+        ("native", "not here"),
         ("torch", "torch's kernels have no place for noise at recurrent, zone_h, inside the time loop"),
     )
     everything = choose(facts(per_example=True, gated_input=True))
     assert everything.name == "reference"
-    assert [name for name, _ in everything.refused] == ["torch", "eager"]
+    assert [name for name, _ in everything.refused] == ["native", "torch", "eager"]
+
+
+@pytest.mark.skipif(native.missing() is not None, reason=f"no native backend: {native.missing()}")
+def test_auto_prefers_the_compiled_kernels() -> None:
+    assert choose(facts()).name == choose(facts(in_loop=("cell",), ragged=True, steps=True)).name == "native"
+    assert choose(facts(device="cuda")).refused[0] == (
+        "native",
+        "the compiled kernels run on the CPU, and the input is on cuda",
+    )
+    assert choose(facts(dtype=torch.bfloat16)).name == "torch"
+    assert choose(facts(dtype=torch.bfloat16, in_loop=("cell",))).name == "native"
 
 
 @pytest.mark.parametrize(
@@ -56,13 +74,15 @@ def test_a_forced_backend_that_cannot_says_why(wanted: str, fact: dict, reason: 
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(ValueError, match="backend must be 'auto' or one of 'torch', 'eager', 'reference'; got 'cuda'"):
+    with pytest.raises(
+        ValueError, match="backend must be 'auto' or one of 'native', 'torch', 'eager', 'reference'; got 'cuda'"
+    ):
         choose(facts(), "cuda")
 
 
 def test_every_backend_is_listed() -> None:
     assert [name for name, _ in backends()] == list(BACKENDS)
-    assert set(BACKENDS.values()) == {torch_nn, eager, reference}
+    assert set(BACKENDS.values()) == {native, torch_nn, eager, reference}
 
 
 @pytest.mark.parametrize("mode", MODES)

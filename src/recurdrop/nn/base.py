@@ -241,6 +241,11 @@ class Regularized(_Base):
             return False
         return self.cell != "LSTM" or data.is_cuda or not torch.is_grad_enabled()
 
+    def noiseless(self) -> bool:
+        """Say whether nothing but `dropout=` acts now: that is torch's own layer, random stream included."""
+        live = (noise for plan in self.plans() for s in active(plan, training=self.training).values() for noise in s)
+        return all(noise.method == DROPOUT_ARGUMENT for noise in live)
+
     def _is_plain(self, input: Tensor | PackedSequence) -> bool:
         """Say whether torch's own forward gives the result."""
         if self.backend not in ("auto", "torch"):
@@ -251,9 +256,7 @@ class Regularized(_Base):
             return False
         if torch.compiler.is_compiling() and not self._traces(data):
             return False
-        # `dropout=` alone, beside no noise or noise of rate 0, is torch's, random stream included.
-        live = (noise for plan in self.plans() for s in active(plan, training=self.training).values() for noise in s)
-        return all(noise.method == DROPOUT_ARGUMENT for noise in live)
+        return self.noiseless()
 
     def _initial_states(self, hx: State | None, x: Tensor, layout: Layout) -> list[Tensor]:
         """Return h_0 and, for LSTM, c_0, each (L·D, B, H)."""

@@ -118,6 +118,8 @@ def _why_not(layer: Regularized, noise: Noise) -> str:
 
 
 def _backend(layer: Regularized, plan: LayerPlan) -> str:
+    if layer.backend == "auto" and layer.noiseless():
+        return "torch"
     live = active(plan, training=layer.training)
     in_loop = tuple(site for site in live if SITES[site].in_loop)
     gated = layer.cell != "RNN" and any("gate" in noise.axes for noise in live.get("input", ()))

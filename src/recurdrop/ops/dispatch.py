@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from recurdrop.errors import BackendError, invalid
-from recurdrop.ops import eager, reference, torch_nn
+from recurdrop.ops import eager, native, reference, torch_nn
 from recurdrop.ops.contract import Call, Problem, Result
 
 # In order of preference: "auto" takes the first that supports a problem.
-BACKENDS: dict[str, ModuleType] = {"torch": torch_nn, "eager": eager, "reference": reference}
+BACKENDS: dict[str, ModuleType] = {"native": native, "torch": torch_nn, "eager": eager, "reference": reference}
 _NARROW = (torch.float16, torch.bfloat16)
 
 
@@ -85,7 +85,7 @@ def run(call: Call, wanted: str = "auto", *, steps: bool = False, autocast: torc
 
 def backends() -> list[tuple[str, str | None]]:
     """Return every backend with the reason why it is missing on this machine, or None where it is there."""
-    return [(name, None) for name in BACKENDS]
+    return [(name, native.missing() if backend is native else None) for name, backend in BACKENDS.items()]
 
 
 def _to(value: Any, dtype: torch.dtype) -> Any:

@@ -1,0 +1,61 @@
+"""The compiled backend: the time loops of LSTM, GRU and RNN with every site, in C++ (`recurdrop.h`)."""
+
+from __future__ import annotations
+
+import torch
+
+from recurdrop.ops.contract import Call, Problem, Result
+from recurdrop.ops.native import library
+from recurdrop.ops.native.operators import layer
+from recurdrop.ops.outside import effective
+
+TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+def missing() -> str | None:
+    """Say why this backend can't run anything here, or None if it can."""
+    return library.MISSING
+
+
+def supports(problem: Problem) -> str | None:
+    """Say why the compiled kernels can't run a problem, or None if they can."""
+    if problem.device != "cpu":
+        return f"the compiled kernels run on the CPU, and the input is on {problem.device}"
+    if problem.dtype not in TYPES:
+        return f"the compiled kernels have no {problem.dtype}"
+    if problem.dtype in (torch.float16, torch.bfloat16) and not (problem.in_loop or problem.gated_input):
+        return f"torch's own kernels run {problem.dtype} without widening it"
+    if problem.per_example:
+        return "the compiled kernels take one matrix for all examples"
+    return missing()
+
+
+def run(call: Call) -> Result:
+    """Compute a call: weight, state and output sites around the compiled layer."""
+    masks, w = call.masks, call.weights
+    h0 = call.h0 if masks.state is None else call.h0 * masks.state
+    c0 = call.c0 if masks.state is None or call.c0 is None else call.c0 * masks.state
+    h, c, h_n, c_n, _ = layer(
+        call.mode,
+        call.x,
+        h0,
+        c0,
+        effective(w.w_ih, masks.weight_ih),
+        effective(w.w_hh, masks.weight_hh),
+        w.b_ih,
+        w.b_hh,
+        w.w_hr,
+        masks.input,
+        masks.recurrent,
+        masks.candidate,
+        masks.cell,
+        masks.zone_c,
+        masks.zone_h,
+        masks.detach,
+        call.lengths,
+        call.reverse,
+        True,
+    )
+    has_cell = c0 is not None
+    y = h if masks.output is None else h * masks.output
+    return Result(y, h, c if has_cell else None, h_n, c_n if has_cell else None)

@@ -1,0 +1,369 @@
+// The backward of one layer in one direction.
+//
+// A chunk of steps at a time, last one first: step by step the cell and the product with W_hh that carries the gradient
+// to the step before; then, for all rows of the chunk at once, the gradients of x and of the weights. Only the chunk's
+// gradients of the gates are ever held.
+#pragma once
+#include "forward.h"
+
+namespace {
+
+template <class T, class Cell>
+struct Backward {
+  static constexpr int kGates = Cell::kGates;
+  using Panels = GatePanels<T, Cell>;
+  Layer<T> layer;
+  Plan plan;
+  Index steps, capacity, width;    // width: of a row of slots
+  WidePanels<T> to_state, to_input, to_emitted;
+  T *dh, *dc;                      // gradients on their way back, (B, P), (B, H)
+  T* da;                           // of the slots, (capacity, slots·H)
+  T *d_projected, *emitted;        // of h~, (capacity, P), and o ⊙ tanh(c~), (capacity, H), with a projection
+  T* sums;                         // of da over rows, (slots·H)
+  T* factor;                       // right factor of a weight gradient, panels of the chunk's rows
+  T* left;                         // its left factor, a tile's columns of da, one block a thread
+  int32_t* row;                    // t·B + b of each place in a chunk
+  Tiles<T, kWide> wide;
+  Tiles<T, kWide, Left::columns> outer;
+
+  Backward(const recurdrop_call& call, Arena& arena)
+      : layer(call), plan(call, kGates, sizeof(T), arena), steps(ceil_div(call.time, ceil_div(call.time * call.batch, 320))),
+        capacity(smaller(steps, layer.T_) * layer.B), width(Cell::kSlots * layer.H),
+        to_state(WidePanels<T>::take(arena, kGates * layer.H, layer.P)),
+        to_input(call.d_x ? WidePanels<T>::take(arena, kGates * layer.H, layer.I) : WidePanels<T>{}),
+        to_emitted(layer.projected() ? WidePanels<T>::take(arena, layer.P, layer.H) : WidePanels<T>{}),
+        dh(arena.take<T>(layer.B * layer.P)), dc(arena.take<T>(Cell::kHasCell ? layer.B * layer.H : 0)),
+        da(arena.take<T>(capacity * width)),
+        d_projected(layer.projected() ? arena.take<T>(capacity * layer.P) : nullptr),
+        emitted(layer.projected() ? arena.take<T>(capacity * layer.H) : nullptr), sums(arena.take<T>(width + kLanes<T>)),
+        factor(arena.take<T>(WidePanels<T>::count(larger(layer.I, larger(layer.P, layer.H))) * capacity *
+                             WidePanels<T>::kColumns)),
+        left(arena.take<T>(plan.threads * left_size())), row(arena.take<int32_t>(capacity)) {}
+
+  Index left_size() const { return ceil_div(capacity * outer.most, 16) * 16; }
+
+  void run(const Team& team) const {
+    const Share mine = share(team);
+    pack(team);
+    begin(mine);
+    if (team.id == 0) memset(sums, 0, size_t(width) * sizeof(T));
+    team.sync();
+    for (Index s = (layer.T_ - 1) / steps * steps; s >= 0; s -= steps) {
+      const Gather<T> chunk{layer, plan, chunk_of(layer, s, steps), 0};
+      const Index place = chunk.place(mine.view, chunk.chunk.begin), count = chunk.count(mine.view);
+      const Range range = plan.by_rows() ? Range{place, place + count} : part(count, team.id, team.size);
+      chunk.each(mine.view, [&](Index at, Index t, Index i) {
+        if (at >= range.first && at < range.last) row[at] = int32_t(t * layer.B + chunk.example(mine.view, i));
+      });
+      team.sync();
+      for (Index k = smaller(s + steps, layer.T_) - 1; k >= s; --k) step(team, mine, chunk, layer.step(k));
+      team.sync();
+      weights(team, chunk, s + steps >= layer.T_);
+      if (layer.call.d_x) to_x(team, chunk);
+      team.sync();
+    }
+    finish(team, mine);
+  }
+
+ private:
+  struct Share {
+    int view;
+    Range state, emitted;  // panels of h, and of the units whose gates this thread does
+    Range units;           // those units
+  };
+
+  Share share(const Team& team) const {
+    const Range h{0, to_state.count(layer.P)}, u{0, WidePanels<T>::count(layer.H)};
+    if (plan.by_rows()) return {team.id, h, u, {0, layer.H}};
+    const Range own = part(u.last, team.id, team.size);
+    return {0, part(h.last, team.id, team.size), own,
+            {smaller(own.first * to_state.kColumns, layer.H), smaller(own.last * to_state.kColumns, layer.H)}};
+  }
+  Index example(const Share& mine, Index i) const { return plan.order[plan.first[mine.view] + i]; }
+
+  void pack(const Team& team) const {
+    const auto& call = layer.call;
+    to_state.each_vector(part(to_state.count(layer.P), team.id, team.size), [&](T* to, Index u, int valid) {
+      for (int s = 0; s < kGates; ++s)
+        pack_rows<T>(to + s * layer.H * to_state.kColumns, kWide,
+                     Layer<T>::in(call.w_hh) + Cell::recurrent_gate(s) * layer.H * layer.P + u, layer.P, layer.H, valid);
+    });
+    if (call.d_x)
+      to_input.each_vector(part(to_input.count(layer.I), team.id, team.size), [&](T* to, Index u, int valid) {
+        for (int s = 0; s < kGates; ++s)
+          pack_rows<T>(to + s * layer.H * to_input.kColumns, kWide,
+                       Layer<T>::in(call.w_ih) + Cell::input_gate(s) * layer.H * layer.I + u, layer.I, layer.H, valid);
+      });
+    if (layer.projected())
+      to_emitted.each_vector(part(to_emitted.count(layer.H), team.id, team.size), [&](T* to, Index u, int valid) {
+        pack_rows<T>(to, kWide, Layer<T>::in(call.w_hr) + u, layer.H, layer.P, valid);
+      });
+  }
+
+  // The gradients that come from the final states.
+  void begin(const Share& mine) const {
+    const auto& call = layer.call;
+    for (Index i = 0; i < plan.rows(mine.view); ++i) {
+      const Index b = example(mine, i), at = plan.first[mine.view] + i;
+      const Index from = smaller(mine.state.first * to_state.kColumns, layer.P);
+      start(dh + at * layer.P, call.d_h_n, b * layer.P, from, smaller(mine.state.last * to_state.kColumns, layer.P));
+      if (Cell::kHasCell) start(dc + at * layer.H, call.d_c_n, b * layer.H, mine.units.first, mine.units.last);
+    }
+  }
+  static void start(T* to, const void* from, Index offset, Index first, Index last) {
+    for (Index u = first; u < last; ++u) to[u] = from ? static_cast<const T*>(from)[offset + u] : T(0);
+  }
+
+  void step(const Team& team, const Share& mine, const Gather<T>& chunk, Index t) const {
+    const Index n = plan.rows(mine.view, t), place = chunk.place(mine.view, t);
+    if (layer.projected()) {
+      leave_zone(mine, t, n, place);
+      if (!plan.by_rows()) team.sync();
+      for (Index p = mine.emitted.first; p < mine.emitted.last; ++p)
+        wide.product(layer.P, d_projected + place * layer.P, layer.P, 0, to_emitted.panel(p), n,
+                     [&](Index from, int height, const T* found) {
+                       for (int m = 0; m < height; ++m) {
+                         const Place at = place_of(mine, chunk, t, from + m, place + from + m);
+                         to_emitted.vectors(p, found + m * to_emitted.kColumns,
+                                            [&](Index u, int lanes, Vec<T> d) { gates(at, t, u, lanes, d); });
+                       }
+                     });
+    } else {
+      for (Index i = 0; i < n; ++i) {
+        const Place at = place_of(mine, chunk, t, i, place + i);
+        for (Index u = mine.units.first; u < mine.units.last; u += kLanes<T>) {
+          const int lanes = int(smaller(mine.units.last - u, kLanes<T>));
+          Vec<T> kept;
+          const Vec<T> d = past_zone(t, at.b, at.dh, u, lanes, kept);
+          store<T>(at.dh + u, kept + gates(at, t, u, lanes, d), lanes);
+        }
+      }
+    }
+    if (!plan.by_rows()) team.sync();
+    to_previous(mine, t, n, place);
+  }
+
+  // The gradient of h~ at step t; `kept` goes past it, to h_{t-1}.
+  INLINE Vec<T> past_zone(Index t, Index b, const T* of_h, Index u, int n, Vec<T>& kept) const {
+    Vec<T> d = load<T>(of_h + u, n);
+    if (layer.call.d_h) d += load<T>(Layer<T>::in(layer.call.d_h) + (t * layer.B + b) * layer.P + u, n);
+    kept = splat<T>(T(0));
+    if (layer.zone_h) {
+      kept = layer.zone_h.at(t, b, 0, u, n) * d;
+      d = d - kept;
+    }
+    return d;
+  }
+  void leave_zone(const Share& mine, Index t, Index n, Index place) const {
+    const Index last = smaller(mine.state.last * to_state.kColumns, layer.P);
+    for (Index i = 0; i < n; ++i) {
+      T* of_h = dh + (plan.first[mine.view] + i) * layer.P;
+      for (Index u = mine.state.first * to_state.kColumns; u < last; u += kLanes<T>) {
+        const int lanes = int(smaller(last - u, kLanes<T>));
+        Vec<T> kept;
+        store<T>(d_projected + (place + i) * layer.P + u, past_zone(t, example(mine, i), of_h, u, lanes, kept), lanes);
+        store<T>(of_h + u, kept, lanes);
+      }
+    }
+  }
+
+  // Where one row of a step finds and leaves its values.
+  struct Place {
+    Index b;
+    const T *slots, *h_old, *c_old, *d_c;
+    T *dh, *dc, *da, *emitted;
+  };
+  Place place_of(const Share& mine, const Gather<T>& chunk, Index t, Index i, Index place) const {
+    const auto& call = layer.call;
+    const Index b = example(mine, i), at = t * layer.B + b, row = plan.first[mine.view] + i;
+    Place r;
+    r.b = b;
+    r.slots = Layer<T>::in(call.gates) + at * width;
+    r.h_old = chunk.previous(call.h, call.h0, layer.P, mine.view, t, i);
+    r.c_old = Cell::kHasCell ? chunk.previous(call.c, call.c0, layer.H, mine.view, t, i) : r.h_old;
+    r.d_c = Cell::kHasCell && call.d_c ? Layer<T>::in(call.d_c) + at * layer.H : nullptr;
+    r.dh = dh + row * layer.P;
+    r.dc = Cell::kHasCell ? dc + row * layer.H : r.dh;
+    r.da = da + place * width;
+    r.emitted = layer.projected() ? emitted + place * layer.H : r.dh;
+    return r;
+  }
+
+  // The cell at one vector of units; returns what reaches h_{t-1} outside the gates.
+  INLINE Vec<T> gates(const Place& r, Index t, Index u, int n, Vec<T> d) const {
+    const Unit<T> unit{layer, t, r.b, u, n, layer.H};
+    if (layer.projected()) store<T>(r.emitted + u, Cell::emitted(unit, r.slots + u, r.c_old + u), n);
+    return Cell::backward(unit, r.slots + u, r.da + u, d, r.c_old + u, r.d_c ? r.d_c + u : nullptr, r.dc + u,
+                          layer.projected() ? r.h_old : r.h_old + u);
+  }
+
+  // Carry the gradient of step t's gates to h_{t-1}.
+  void to_previous(const Share& mine, Index t, Index n, Index place) const {
+    const int passes = layer.recurrent.gated ? kGates : 1;
+    const Index inner = kGates * layer.H / passes;
+    const T* a = da + place * width + Cell::kRecurrent * layer.H;
+    for (Index p = mine.state.first; p < mine.state.last; ++p)
+      for (int s = 0; s < passes; ++s)
+        wide.product(inner, a + s * inner, width, 0, to_state.panel(p) + s * inner * to_state.kColumns, n,
+                     [&](Index from, int height, const T* found) {
+                       for (int m = 0; m < height; ++m) {
+                         const Index b = example(mine, from + m);
+                         T* to = dh + (plan.first[mine.view] + from + m) * layer.P;
+                         to_state.vectors(p, found + m * to_state.kColumns, [&](Index u, int lanes, Vec<T> d) {
+                           d = layer.recurrent.times(d, t, b, Cell::recurrent_gate(s), u, lanes);
+                           d = layer.detach.times(d, t, b, 0, u, lanes);
+                           store<T>(to + u, load<T>(to + u, lanes) + d, lanes);
+                         });
+                       }
+                     });
+  }
+
+  // The gradient of x for all rows of the chunk; 0 past an example's length.
+  void to_x(const Team& team, const Gather<T>& chunk) const {
+    const Index begin = chunk.chunk.begin, end = chunk.chunk.end;
+    const Range mine = part(plan.all_rows(begin, end), team.id, team.size);
+    const int passes = layer.input.gated ? kGates : 1;
+    const Index inner = kGates * layer.H / passes;
+    T* d_x = Layer<T>::out(layer.call.d_x);
+    const T* a = da + mine.first * width + Cell::kInput * layer.H;
+    for (Index p = 0; p < to_input.count(layer.I); ++p)
+      for (int s = 0; s < passes; ++s)
+        wide.product(inner, a + s * inner, width, 0, to_input.panel(p) + s * inner * to_input.kColumns,
+                     mine.last - mine.first, [&](Index from, int height, const T* found) {
+                       for (int m = 0; m < height; ++m) {
+                         const Index at = row[mine.first + from + m], t = at / layer.B, b = at % layer.B;
+                         T* to = d_x + at * layer.I;
+                         to_input.vectors(p, found + m * to_input.kColumns, [&](Index u, int lanes, Vec<T> d) {
+                           d = layer.input.times(d, t, b, Cell::input_gate(s), u, lanes);
+                           store<T>(to + u, s ? load<T>(to + u, lanes) + d : d, lanes);
+                         });
+                       }
+                     });
+    if (!plan.ragged) return;
+    for (int v = team.id; v < plan.views; v += team.size)
+      for (Index t = begin; t < end; ++t)
+        for (Index i = plan.rows(v, t); i < plan.rows(v); ++i)
+          memset(d_x + (t * layer.B + chunk.example(v, i)) * layer.I, 0, size_t(layer.I) * sizeof(T));
+  }
+
+  // The gradients of weights and biases from all rows of the chunk.
+  void weights(const Team& team, const Gather<T>& chunk, bool first) const {
+    const auto& call = layer.call;
+    const Index count = plan.all_rows(chunk.chunk.begin, chunk.chunk.end);
+    if (call.d_w_ih) {
+      const int passes = layer.input.gated ? kGates : 1;
+      for (int s = 0; s < passes; ++s) {
+        each_row(team, chunk, layer.I, [&](Index t, Index b, int, Index, Index u, int n) {
+          return layer.input.times(load<T>(chunk.x(t, b) + u, n), t, b, Cell::input_gate(s), u, n);
+        });
+        add(team, da + Cell::kInput * layer.H, width, passes > 1 ? s * layer.H : 0, kGates * layer.H / passes, count,
+            layer.I, Layer<T>::out(call.d_w_ih), first,
+            [&](Index m) { return Cell::input_gate(int(m / layer.H)) * layer.H + m % layer.H; });
+      }
+    }
+    if (call.d_w_hh) {
+      const int passes = layer.recurrent.gated ? kGates : 1;
+      for (int s = 0; s < passes; ++s) {
+        each_row(team, chunk, layer.P, [&](Index t, Index b, int view, Index i, Index u, int n) {
+          const T* h = chunk.previous(call.h, call.h0, layer.P, view, t, i);
+          return layer.recurrent.times(load<T>(h + u, n), t, b, Cell::recurrent_gate(s), u, n);
+        });
+        add(team, da + Cell::kRecurrent * layer.H, width, passes > 1 ? s * layer.H : 0, kGates * layer.H / passes,
+            count, layer.P, Layer<T>::out(call.d_w_hh), first,
+            [&](Index m) { return Cell::recurrent_gate(int(m / layer.H)) * layer.H + m % layer.H; });
+      }
+    }
+    if (call.d_w_hr) {
+      each_row(team, chunk, layer.H, [&](Index t, Index, int view, Index i, Index u, int n) {
+        return load<T>(emitted + (chunk.place(view, t) + i) * layer.H + u, n);
+      });
+      add(team, d_projected, layer.P, 0, layer.P, count, layer.H, Layer<T>::out(call.d_w_hr), first,
+          [](Index m) { return m; });
+    }
+    if (call.d_b_ih) add_rows(team, count);
+  }
+
+  // Put the chunk's rows of a factor of `columns` columns, as value(t, b, view, i, column, lanes) says, into panels.
+  template <class Value>
+  void each_row(const Team& team, const Gather<T>& chunk, Index columns, Value value) const {
+    const WidePanels<T> panels{factor, capacity, columns};
+    const Range mine = part(panels.count(columns), team.id, team.size);
+    for (int v = 0; v < plan.views; ++v)
+      chunk.each(v, [&](Index place, Index t, Index i) {
+        const Index b = chunk.example(v, i);
+        panels.each_vector(mine, [&](T* to, Index u, int valid) {
+          store<T>(to + place * panels.kColumns, valid > 0 ? value(t, b, v, i, u, valid) : splat<T>(T(0)));
+        });
+      });
+    team.sync();
+  }
+
+  // target[target_row(m)] (+)= Σ over rows of a[row][m] · factor[row], for m in [first_m, first_m + wide_m).
+  template <class Target>
+  void add(const Team& team, const T* a, Index stride, Index first_m, Index wide_m, Index count, Index columns,
+           T* target, bool fresh, Target target_row) const {
+    const WidePanels<T> panels{factor, capacity, columns};
+    T* columns_of_a = left + team.id * left_size();
+    const Index blocks = ceil_div(wide_m, outer.most);
+    const Range mine = part(blocks, team.id, team.size);
+    for (Index block = mine.first; block < mine.last; ++block) {
+      const Index m0 = first_m + wide_m * block / blocks, height = first_m + wide_m * (block + 1) / blocks - m0;
+      pack_left(columns_of_a, a + m0, stride, count, height);
+      for (Index p = 0; p < panels.count(columns); ++p)
+        {
+          for (Index m = 0; m < height; ++m) prefetch(target + target_row(m0 + m) * columns + p * panels.kColumns);
+        outer.product(count, columns_of_a, 0, 0, panels.panel(p), height, [&](Index, int, const T* found) {
+          for (Index m = 0; m < height; ++m) {
+            T* to = target + target_row(m0 + m) * columns;
+            panels.vectors(p, found + m * panels.kColumns, [&](Index u, int n, Vec<T> sum) {
+              store<T>(to + u, fresh ? sum : load<T>(to + u, n) + sum, n);
+            });
+          }
+        });
+        }
+    }
+    team.sync();
+  }
+
+  // A tile's columns of a, side by side.
+  static void pack_left(T* to, const T* a, Index stride, Index count, Index height) {
+    if (height == decltype(outer)::most)
+      for (Index k = 0; k < count; ++k) memcpy(to + k * decltype(outer)::most, a + k * stride, sizeof(T) * decltype(outer)::most);
+    else
+      for (Index k = 0; k < count; ++k)
+        for (Index m = 0; m < height; ++m) to[k * height + m] = a[k * stride + m];
+  }
+
+  // Add the rows of da up, for the biases.
+  void add_rows(const Team& team, Index count) const {
+    const Range mine = part(ceil_div(width, kLanes<T>), team.id, team.size);
+    for (Index k = 0; k < count; ++k)
+      for (Index v = mine.first; v < mine.last; ++v) {
+        const Index u = v * kLanes<T>;
+        const int n = int(smaller(width - u, kLanes<T>));
+        const Vec<T> d = load<T>(da + k * width + u, n);
+        store<T>(sums + u, load<T>(sums + u, n) + d, n);
+      }
+  }
+
+  void finish(const Team& team, const Share& mine) const {
+    const auto& call = layer.call;
+    for (Index i = 0; i < plan.rows(mine.view); ++i) {
+      const Index at = plan.first[mine.view] + i, b = example(mine, i);
+      const Index from = smaller(mine.state.first * to_state.kColumns, layer.P);
+      const Index to = smaller(mine.state.last * to_state.kColumns, layer.P);
+      memcpy(Layer<T>::out(call.d_h0) + b * layer.P + from, dh + at * layer.P + from, size_t(to - from) * sizeof(T));
+      if (Cell::kHasCell)
+        memcpy(Layer<T>::out(call.d_c0) + b * layer.H + mine.units.first, dc + at * layer.H + mine.units.first,
+               size_t(mine.units.last - mine.units.first) * sizeof(T));
+    }
+    if (team.id > 0 || !call.d_b_ih) return;
+    for (int s = 0; s < kGates; ++s)
+      for (Index u = 0; u < layer.H; ++u) {
+        Layer<T>::out(call.d_b_ih)[Cell::input_gate(s) * layer.H + u] = sums[(Cell::kInput + s) * layer.H + u];
+        Layer<T>::out(call.d_b_hh)[Cell::recurrent_gate(s) * layer.H + u] = sums[(Cell::kRecurrent + s) * layer.H + u];
+      }
+  }
+};
+
+}  // namespace

@@ -1,0 +1,148 @@
+// The cells: how many gates, where they stand among the saved values, and one vector of units forward and backward.
+//
+// Saved values of a unit stand in slots. The products with W_ih fill a run of `kGates` slots from `kInput`, those with
+// W_hh one from `kRecurrent`; `input_gate` and `recurrent_gate` say which of torch's gates stands in each.
+#pragma once
+#include "layout.h"
+
+namespace {
+
+// What a cell reads and writes for one vector of units at row (t, b).
+template <class T>
+struct Unit {
+  const Layer<T>& layer;
+  Index t, b, u;
+  int n;           // lanes in use
+  Index stride;    // from slot to slot
+};
+
+template <class T>
+struct Lstm {
+  static constexpr int kGates = 4, kSlots = 4, kUnits = 1, kInput = 0, kRecurrent = 0;
+  static constexpr bool kHasCell = true;
+  static int input_gate(int s) { return s; }
+  static int recurrent_gate(int s) { return s; }
+
+  // From W x + b in the slots and the recurrent sums: fills the slots, writes c, returns o ⊙ tanh(c~).
+  static INLINE Vec<T> forward(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T>, const T* c_old, T* c,
+                               const T*) {
+    const auto& l = at.layer;
+    const Vec<T> i = sigmoid<T>(load<T>(slots, at.n) + sums[0]);
+    const Vec<T> f = sigmoid<T>(load<T>(slots + at.stride, at.n) + sums[1]);
+    const Vec<T> g = hyperbolic_tangent<T>(load<T>(slots + 2 * at.stride, at.n) + sums[2]);
+    const Vec<T> o = sigmoid<T>(load<T>(slots + 3 * at.stride, at.n) + sums[3]);
+    store<T>(slots, i, at.n);
+    store<T>(slots + at.stride, f, at.n);
+    store<T>(slots + 2 * at.stride, g, at.n);
+    store<T>(slots + 3 * at.stride, o, at.n);
+    const Vec<T> old = load<T>(c_old, at.n);
+    const Vec<T> fresh = candidate_cell(at, i, f, g, old);
+    store<T>(c, l.zone_c.keep(old, fresh, at.t, at.b, at.u, at.n), at.n);
+    return o * hyperbolic_tangent<T>(fresh);
+  }
+
+  static INLINE Vec<T> candidate_cell(const Unit<T>& at, Vec<T> i, Vec<T> f, Vec<T> g, Vec<T> old) {
+    const auto& l = at.layer;
+    return l.cell.times(f * old + i * l.candidate.times(g, at.t, at.b, 0, at.u, at.n), at.t, at.b, 0, at.u, at.n);
+  }
+
+  // o ⊙ tanh(c~) once more, for the gradient of a projection.
+  static INLINE Vec<T> emitted(const Unit<T>& at, const T* slots, const T* c_old) {
+    const Vec<T> fresh = candidate_cell(at, load<T>(slots, at.n), load<T>(slots + at.stride, at.n),
+                                        load<T>(slots + 2 * at.stride, at.n), load<T>(c_old, at.n));
+    return load<T>(slots + 3 * at.stride, at.n) * hyperbolic_tangent<T>(fresh);
+  }
+
+  // From the gradient of o ⊙ tanh(c~) and of c: writes those of the pre-activations into da, that of c_{t-1} into dc,
+  // and returns what else reaches h_{t-1}.
+  static INLINE Vec<T> backward(const Unit<T>& at, const T* slots, T* da, Vec<T> d, const T* c_old, const T* d_c,
+                                T* dc, const T*) {
+    const auto& l = at.layer;
+    const T one = 1;
+    const Vec<T> i = load<T>(slots, at.n), f = load<T>(slots + at.stride, at.n);
+    const Vec<T> g = load<T>(slots + 2 * at.stride, at.n), o = load<T>(slots + 3 * at.stride, at.n);
+    const Vec<T> old = load<T>(c_old, at.n), masked = l.candidate.times(g, at.t, at.b, 0, at.u, at.n);
+    const Vec<T> s = hyperbolic_tangent<T>(l.cell.times(f * old + i * masked, at.t, at.b, 0, at.u, at.n));
+    Vec<T> d_cell = load<T>(dc, at.n), kept = splat<T>(T(0));
+    if (d_c) d_cell += load<T>(d_c, at.n);
+    if (l.zone_c) {
+      const Vec<T> z = l.zone_c.at(at.t, at.b, 0, at.u, at.n);
+      kept = z * d_cell;
+      d_cell = d_cell - kept;
+    }
+    d_cell += d * o * (one - s * s);
+    d_cell = l.cell.times(d_cell, at.t, at.b, 0, at.u, at.n);
+    store<T>(dc, d_cell * f + kept, at.n);
+    store<T>(da, d_cell * masked * i * (one - i), at.n);
+    store<T>(da + at.stride, d_cell * old * f * (one - f), at.n);
+    store<T>(da + 2 * at.stride, l.candidate.times(d_cell * i * (one - g * g), at.t, at.b, 0, at.u, at.n), at.n);
+    store<T>(da + 3 * at.stride, d * s * o * (one - o), at.n);
+    return splat<T>(T(0));
+  }
+};
+
+template <class T>
+struct Gru {
+  // Slots n, r, z and u = U_n h' + b'_n.
+  static constexpr int kGates = 3, kSlots = 4, kUnits = 1, kInput = 0, kRecurrent = 1;
+  static constexpr bool kHasCell = false;
+  static int input_gate(int s) { return s == 0 ? 2 : s - 1; }
+  static int recurrent_gate(int s) { return s; }
+
+  static INLINE Vec<T> forward(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T> bias, const T*, T*,
+                               const T* h_old) {
+    const Vec<T> r = sigmoid<T>(load<T>(slots + at.stride, at.n) + sums[0]);
+    const Vec<T> z = sigmoid<T>(load<T>(slots + 2 * at.stride, at.n) + sums[1]);
+    const Vec<T> u = sums[2] + bias;
+    const Vec<T> n = hyperbolic_tangent<T>(load<T>(slots, at.n) + r * u);
+    store<T>(slots, n, at.n);
+    store<T>(slots + at.stride, r, at.n);
+    store<T>(slots + 2 * at.stride, z, at.n);
+    store<T>(slots + 3 * at.stride, u, at.n);
+    const Vec<T> masked = at.layer.candidate.times(n, at.t, at.b, 0, at.u, at.n);
+    return (T(1) - z) * masked + z * load<T>(h_old, at.n);
+  }
+
+  static INLINE Vec<T> emitted(const Unit<T>&, const T*, const T*) { return splat<T>(T(0)); }
+
+  static INLINE Vec<T> backward(const Unit<T>& at, const T* slots, T* da, Vec<T> d, const T*, const T*, T*,
+                                const T* h_old) {
+    const auto& l = at.layer;
+    const T one = 1;
+    const Vec<T> n = load<T>(slots, at.n), r = load<T>(slots + at.stride, at.n);
+    const Vec<T> z = load<T>(slots + 2 * at.stride, at.n), u = load<T>(slots + 3 * at.stride, at.n);
+    const Vec<T> masked = l.candidate.times(n, at.t, at.b, 0, at.u, at.n);
+    const Vec<T> d_n = l.candidate.times(d * (one - z) * (one - n * n), at.t, at.b, 0, at.u, at.n);
+    store<T>(da, d_n, at.n);
+    store<T>(da + at.stride, d_n * u * r * (one - r), at.n);
+    store<T>(da + 2 * at.stride, d * (load<T>(h_old, at.n) - masked) * z * (one - z), at.n);
+    store<T>(da + 3 * at.stride, d_n * r, at.n);
+    return d * z;
+  }
+};
+
+template <class T, bool kRelu>
+struct Rnn {
+  static constexpr int kGates = 1, kSlots = 1, kUnits = 2, kInput = 0, kRecurrent = 0;
+  static constexpr bool kHasCell = false;
+  static int input_gate(int) { return 0; }
+  static int recurrent_gate(int) { return 0; }
+
+  static INLINE Vec<T> forward(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T>, const T*, T*, const T*) {
+    const Vec<T> a = load<T>(slots, at.n) + sums[0], zero = splat<T>(T(0));
+    const Vec<T> h = kRelu ? where_less<T>(a, zero, zero, a) : hyperbolic_tangent<T>(a);
+    store<T>(slots, h, at.n);
+    return h;
+  }
+
+  static INLINE Vec<T> emitted(const Unit<T>&, const T*, const T*) { return splat<T>(T(0)); }
+
+  static INLINE Vec<T> backward(const Unit<T>& at, const T* slots, T* da, Vec<T> d, const T*, const T*, T*,
+                                const T*) {
+    const Vec<T> h = load<T>(slots, at.n), zero = splat<T>(T(0));
+    store<T>(da, kRelu ? where_less<T>(zero, h, d, zero) : d * (T(1) - h * h), at.n);
+    return zero;
+  }
+};
+
+}  // namespace

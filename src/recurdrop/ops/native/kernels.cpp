@@ -1,0 +1,83 @@
+// Compiled once for each vector width; RECURDROP_ISA is its name.
+#include "kernels.h"
+
+#include "backward.h"
+#include "philox.h"
+
+namespace {
+
+template <class Work>
+bool launch(const Work& work, int threads, recurdrop::Launch on_threads) {
+  struct Context {
+    const Work& work;
+    Barrier barrier;
+  } context{work, {}};
+  return on_threads(
+      threads,
+      [](void* p, int id, int size) {
+        auto& c = *static_cast<Context*>(p);
+        c.work.run(Team{id, size, &c.barrier});
+      },
+      &context);
+}
+
+// Call use(a number of the type, a cell) for the call's type and cell.
+template <class Use>
+auto select(const recurdrop_call& call, Use use) {
+  const auto with = [&](auto number) {
+    using T = decltype(number);
+    switch (call.cell) {
+      case RECURDROP_LSTM:
+        return use(number, Lstm<T>{});
+      case RECURDROP_GRU:
+        return use(number, Gru<T>{});
+      case RECURDROP_RNN_TANH:
+        return use(number, Rnn<T, false>{});
+      default:
+        return use(number, Rnn<T, true>{});
+    }
+  };
+  return call.type == RECURDROP_FLOAT64 ? with(double{}) : with(float{});
+}
+
+int64_t work_size(const recurdrop_call* call, bool backward) {
+  return select(*call, [&](auto number, auto cell) {
+    Arena arena{nullptr};
+    if (backward)
+      Backward<decltype(number), decltype(cell)>(*call, arena);
+    else
+      Forward<decltype(number), decltype(cell)>(*call, arena);
+    return arena.used;
+  });
+}
+
+bool forward(const recurdrop_call* call, recurdrop::Launch on_threads) {
+  return select(*call, [&](auto number, auto cell) {
+    Arena arena{static_cast<char*>(call->work)};
+    const Forward<decltype(number), decltype(cell)> work(*call, arena);
+    return launch(work, work.plan.threads, on_threads);
+  });
+}
+
+bool backward(const recurdrop_call* call, recurdrop::Launch on_threads) {
+  return select(*call, [&](auto number, auto cell) {
+    Arena arena{static_cast<char*>(call->work)};
+    const Backward<decltype(number), decltype(cell)> work(*call, arena);
+    return launch(work, work.plan.threads, on_threads);
+  });
+}
+
+bool keep_bits(uint64_t key, uint32_t stream, const int64_t* sizes, uint64_t threshold, uint8_t* out, int threads,
+               recurdrop::Launch on_threads) {
+  const KeepBits work{key, stream, sizes, threshold, out};
+  return launch(work, threads, on_threads);
+}
+
+}  // namespace
+
+#define RECURDROP_TEXT(x) #x
+#define RECURDROP_NAME(x) RECURDROP_TEXT(x)
+namespace recurdrop {
+extern const Kernels RECURDROP_ISA;
+const Kernels RECURDROP_ISA = {RECURDROP_NAME(RECURDROP_ISA), work_size, forward, backward, keep_bits};
+}  // namespace recurdrop

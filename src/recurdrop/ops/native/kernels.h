@@ -1,0 +1,21 @@
+// One vector width's functions, as `core.cpp` calls them.
+#pragma once
+#include "recurdrop.h"
+
+namespace recurdrop {
+
+// Run body(context, thread, threads) on `threads` threads; false, and nothing has run, if there are not so many.
+using Launch = bool (*)(int threads, void (*body)(void*, int, int), void* context);
+
+struct Kernels {
+  const char* name;
+  int64_t (*work_size)(const recurdrop_call*, bool backward);
+  bool (*forward)(const recurdrop_call*, Launch);
+  bool (*backward)(const recurdrop_call*, Launch);
+  bool (*keep_bits)(uint64_t key, uint32_t stream, const int64_t* sizes, uint64_t threshold, uint8_t* out, int threads,
+                    Launch);
+};
+
+extern const Kernels plain, avx2, avx512, neon;
+
+}  // namespace recurdrop

@@ -1,0 +1,240 @@
+"""The compiled layer as operators of torch: traceable, compilable, differentiable once."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recurdrop.errors import BackendError
+from recurdrop.ops.native import library
+from recurdrop.ops.native.library import IN_LOOP, CoreCall, Mask
+
+_CELLS = ("LSTM", "GRU", "RNN_TANH", "RNN_RELU")
+_TYPES = {torch.float32: 0, torch.float64: 1}
+_SLOTS = {"LSTM": 4, "GRU": 4, "RNN_TANH": 1, "RNN_RELU": 1}
+_MASKS = ("input", *IN_LOOP)
+
+
+def _mask(mask: Tensor | None, dtype: torch.dtype) -> tuple[Mask, Tensor | None]:
+    """Describe a mask by strides; also return the tensor that must outlive the call."""
+    if mask is None:
+        return Mask(), None
+    if mask.dtype not in (dtype, torch.bool):
+        mask = mask.to(dtype)
+    if mask.shape[-1] > 1 and mask.stride(-1) != 1:
+        mask = mask.contiguous()
+    strides = [stride if size > 1 else 0 for size, stride in zip(mask.shape, mask.stride(), strict=True)]
+    if mask.dim() == 3:
+        strides.insert(2, 0)
+    gated = mask.dim() == 4 and mask.shape[2] > 1
+    return Mask(mask.data_ptr(), *strides, mask.dtype == torch.bool, gated), mask
+
+
+class _Arguments:
+    """A `CoreCall` under construction, and the tensors whose memory it points at."""
+
+    def __init__(self, mode: str, x: Tensor, h0: Tensor, hidden: int, reverse: bool) -> None:
+        time, batch, width = x.shape
+        sizes = (time, batch, width, hidden, h0.shape[1])
+        self.core = CoreCall(_CELLS.index(mode), _TYPES[x.dtype], reverse, library.threads(), *sizes)
+        self.dtype = x.dtype
+        self.held: list[Tensor] = []
+
+    def give(self, **tensors: Tensor | None) -> None:
+        """Point at tensors."""
+        for name, tensor in tensors.items():
+            if tensor is not None:
+                tensor = tensor.contiguous()
+                self.held.append(tensor)
+                setattr(self.core, name, tensor.data_ptr())
+
+    def give_masks(self, *masks: Tensor | None) -> None:
+        """Point at masks, in the order of the operators' arguments."""
+        for name, mask in zip(_MASKS, masks, strict=True):
+            described, held = _mask(mask, self.dtype)
+            if held is not None:
+                self.held.append(held)
+                setattr(self.core, f"mask_{name}", described)
+
+    def run(self, *, backward: bool) -> None:
+        """Call the core with scratch memory of its own."""
+        core = library.CORE
+        if core is None:
+            raise BackendError(f'backend="native" can\'t run this: {library.MISSING}.')
+        pointer = ctypes.byref(self.core)
+        size = core.recurdrop_work_size(pointer, backward)
+        work = torch.empty(size + 64, dtype=torch.uint8)
+        self.core.work = work.data_ptr() + -work.data_ptr() % 64
+        (core.recurdrop_backward if backward else core.recurdrop_forward)(pointer)
+
+
+@torch.library.custom_op("recurdrop::layer", mutates_args=())
+def layer(
+    mode: str,
+    x: Tensor,
+    h0: Tensor,
+    c0: Tensor | None,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    input: Tensor | None,
+    recurrent: Tensor | None,
+    candidate: Tensor | None,
+    cell: Tensor | None,
+    zone_c: Tensor | None,
+    zone_h: Tensor | None,
+    detach: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+    save: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Run one layer in one direction.
+
+    Args as in `contract.Call`, weights as they act; `save`: keep the gates for the backward, which otherwise computes
+    them again.
+
+    Returns:
+        h (T, B, P), c (T, B, H), h_n, c_n and the gates; what a cell lacks, and gates not saved, are empty.
+    """
+    h, c, h_n, c_n, gates = _outputs(mode, x, h0, c0, w_hh, save)
+    if x.shape[1]:
+        arguments = _Arguments(mode, x, h0, w_hh.shape[0] // _gates(mode), reverse)
+        arguments.give(x=x, h0=h0, c0=c0, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh, w_hr=w_hr, lengths=lengths)
+        arguments.give_masks(input, recurrent, candidate, cell, zone_c, zone_h, detach)
+        arguments.give(h=h, h_n=h_n, gates=gates if save else None)
+        if c0 is not None:
+            arguments.give(c=c, c_n=c_n)
+        arguments.run(backward=False)
+    return h, c, h_n, c_n, gates
+
+
+def _gates(mode: str) -> int:
+    return {"LSTM": 4, "GRU": 3}.get(mode, 1)
+
+
+def _outputs(
+    mode: str, x: Tensor, h0: Tensor, c0: Tensor | None, w_hh: Tensor, save: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    time, batch, _ = x.shape
+    hidden = w_hh.shape[0] // _gates(mode)
+    nothing = x.new_empty(0)
+    return (
+        x.new_empty(time, batch, h0.shape[1]),
+        nothing if c0 is None else x.new_empty(time, batch, hidden),
+        torch.empty_like(h0, memory_format=torch.contiguous_format),
+        nothing.clone() if c0 is None else torch.empty_like(c0, memory_format=torch.contiguous_format),
+        x.new_empty(time, batch, _SLOTS[mode] * hidden) if save else nothing.clone(),
+    )
+
+
+@layer.register_fake
+def _(
+    mode: str, x: Tensor, h0: Tensor, c0: Tensor | None, w_ih: Tensor, w_hh: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return _outputs(mode, x, h0, c0, w_hh, rest[-1])
+
+
+@torch.library.custom_op("recurdrop::layer_backward", mutates_args=())
+def layer_backward(
+    d_h: Tensor | None,
+    d_c: Tensor | None,
+    d_h_n: Tensor | None,
+    d_c_n: Tensor | None,
+    h: Tensor,
+    c: Tensor,
+    gates: Tensor,
+    needs_x: bool,
+    needs_weights: bool,
+    mode: str,
+    x: Tensor,
+    h0: Tensor,
+    c0: Tensor | None,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor | None,
+    b_hh: Tensor | None,
+    w_hr: Tensor | None,
+    input: Tensor | None,
+    recurrent: Tensor | None,
+    candidate: Tensor | None,
+    cell: Tensor | None,
+    zone_c: Tensor | None,
+    zone_h: Tensor | None,
+    detach: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr; absent or unneeded ones are empty."""
+    found = _gradients((x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr), needs_x, needs_weights)
+    if not x.shape[1]:
+        for gradient in found:
+            gradient.zero_()
+        return found
+    arguments = _Arguments(mode, x, h0, w_hh.shape[0] // _gates(mode), reverse)
+    arguments.give(x=x, h0=h0, c0=c0, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh, w_hr=w_hr, lengths=lengths)
+    arguments.give_masks(input, recurrent, candidate, cell, zone_c, zone_h, detach)
+    arguments.give(h=h, c=c if c0 is not None else None, gates=gates if gates.numel() else None)
+    arguments.give(d_h=d_h, d_c=d_c, d_h_n=d_h_n, d_c_n=d_c_n)
+    names = ("d_x", "d_h0", "d_c0", "d_w_ih", "d_w_hh", "d_b_ih", "d_b_hh", "d_w_hr")
+    arguments.give(**{name: part if part.numel() else None for name, part in zip(names, found, strict=True)})
+    arguments.run(backward=True)
+    return found
+
+
+_Eight = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def _gradients(leaves: tuple[Tensor | None, ...], needs_x: bool, needs_weights: bool) -> _Eight:
+    needed = (needs_x, True, True, *[needs_weights] * 5)
+
+    def like(leaf: Tensor | None, need: bool) -> Tensor:
+        if leaf is None or not need:
+            return torch.empty(0)
+        return torch.empty_like(leaf, memory_format=torch.contiguous_format)
+
+    x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = (like(*pair) for pair in zip(leaves, needed, strict=True))
+    return x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr
+
+
+@layer_backward.register_fake
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    return _gradients(tuple(arguments[10:18]), arguments[7], arguments[8])
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.mode, ctx.reverse = inputs[0], inputs[-2]
+    h, c, _, _, gates = output
+    ctx.save_for_backward(h, c, gates, *inputs[1:-2])
+
+
+def _backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+    d_h, d_c, d_h_n, d_c_n, _ = gradients
+    h, c, gates, *inputs = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    found = layer_backward(
+        d_h, d_c, d_h_n, d_c_n, h, c, gates, needs[1], any(needs[4:9]), ctx.mode, *inputs, ctx.reverse
+    )
+    present = (
+        gradient if part is not None and need else None
+        for gradient, part, need in zip(found, inputs[:8], needs[1:9], strict=True)
+    )
+    return (None, *present, *[None] * 10)
+
+
+layer.register_autograd(_backward, setup_context=_setup)
+
+
+def _no_second_derivative(ctx: Any, *gradients: Tensor) -> None:
+    raise BackendError(
+        "the native backend is differentiable once; got a second derivative. "
+        'Make the layer with backend="reference", which is differentiable as often as PyTorch.'
+    )
+
+
+layer_backward.register_autograd(_no_second_derivative)

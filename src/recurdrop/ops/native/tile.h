@@ -1,0 +1,116 @@
+// Matrix products as tiles of a few rows by a few vectors, held in registers while the inner axis runs.
+//
+// The right factor stands in panels: for each panel of N vectors, the inner axis, then the N vectors side by side.
+#pragma once
+#include "vector.h"
+
+namespace {
+
+using Index = int64_t;
+
+constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
+constexpr Index smaller(Index a, Index b) { return a < b ? a : b; }
+constexpr Index larger(Index a, Index b) { return a > b ? a : b; }
+
+// Most rows of a tile of N vectors, so that sums, one row of the panel and a broadcast fit the registers.
+template <int N>
+constexpr int kMostRows = RECURDROP_REGISTERS == 32 ? (N == 4 ? 6 : N == 3 ? 8 : 12) : (N == 4 ? 3 : N == 3 ? 4 : 6);
+constexpr int kMostTile = 24;  // rows × vectors, over all N
+
+// Vectors of a panel where no gates have to lie side by side.
+constexpr int kWide = 2;
+
+// out[m][v] = Σ_k a(m, k) panel[k][v]. Rows: a(m, k) = a[m · stride + k], for gated tiles that of gate v further on by
+// `gate`; otherwise columns: a(m, k) = a[k · M + m], packed.
+enum class Left { rows, gated, columns };
+
+// Rows of a panel to ask for ahead: the processor's own prefetch stops at the end of a page.
+constexpr int kAhead = 16;
+
+template <class T, int M, int N, Left L>
+void tile(Index inner, const T* a, Index stride, Index gate, const T* panel, T* out) {
+  Vec<T> sum[M][N];
+  UNROLL for (int m = 0; m < M; ++m) {
+    UNROLL for (int v = 0; v < N; ++v) sum[m][v] = splat<T>(T(0));
+  }
+  // One pointer for three rows: the others are at one and two strides, which is an address and no register.
+  const T* base[(M + 2) / 3];
+  for (int i = 0; i < (M + 2) / 3; ++i) base[i] = a + 3 * i * stride;
+  for (Index k = 0; k < inner; ++k) {
+    Vec<T> b[N];
+    UNROLL for (int v = 0; v < N; ++v) b[v] = load<T>(panel + v * kLanes<T>);
+    UNROLL for (int v = 0; v < N; ++v) prefetch(panel + (v + kAhead * N) * kLanes<T>);
+    UNROLL for (int m = 0; m < M; ++m) {
+      UNROLL for (int v = 0; v < N; ++v) {
+        const T* left = L == Left::columns ? a + m : base[m / 3] + (m % 3) * stride + (L == Left::gated ? v * gate : 0);
+        sum[m][v] += *left * b[v];
+      }
+    }
+    panel += N * kLanes<T>;
+    a += M;
+    UNROLL for (int i = 0; i < (M + 2) / 3; ++i) base[i] += 1;
+  }
+  UNROLL for (int m = 0; m < M; ++m) {
+    UNROLL for (int v = 0; v < N; ++v) store<T>(out + (m * N + v) * kLanes<T>, sum[m][v]);
+  }
+}
+
+template <class T>
+using Tile = void (*)(Index, const T*, Index, Index, const T*, T*);
+
+template <class T, int N, Left L, int M>
+struct TileTable {
+  static void fill(Tile<T>* table) {
+    table[M] = tile<T, M, N, L>;
+    TileTable<T, N, L, M - 1>::fill(table);
+  }
+};
+template <class T, int N, Left L>
+struct TileTable<T, N, L, 0> {
+  static void fill(Tile<T>*) {}
+};
+
+// The tiles of N vectors by their number of rows.
+template <class T, int N, Left L = Left::rows>
+struct Tiles {
+  static constexpr int most = kMostRows<N>;
+  Tile<T> of[most + 1];
+  Tiles() { TileTable<T, N, L, most>::fill(of); }
+
+  // Cut `rows` into tiles as even as possible, and give each one's sums to use(first row, rows, sums).
+  template <class Use>
+  INLINE void product(Index inner, const T* a, Index stride, Index gate, const T* panel, Index rows, Use use) const {
+    alignas(64) T sums[kMostTile * kLanes<T>];
+    const Index count = ceil_div(rows, most);
+    for (Index i = 0; i < count; ++i) {
+      const Index first = rows * i / count, height = rows * (i + 1) / count - first;
+      of[height](inner, a + first * stride, stride, gate, panel, sums);
+      use(first, int(height), sums);
+    }
+  }
+};
+
+// Copy a vector's worth of columns of all `inner` rows into a panel: panel[k · N · lanes] = source[k][0 .. valid).
+template <class T>
+void pack_rows(T* panel, int n, const T* source, Index stride, Index inner, int valid) {
+  for (Index k = 0; k < inner; ++k) store<T>(panel + k * n * kLanes<T>, load<T>(source + k * stride, valid));
+}
+
+// The same from a transposed source: panel[k · N · lanes + l] = source[l][k].
+template <class T>
+void pack_columns(T* panel, int n, const T* source, Index stride, Index inner, int valid) {
+  constexpr Index block = 64;  // columns that stay in the first cache while all lanes are read
+  for (Index start = 0; start < inner; start += block) {
+    const Index end = smaller(start + block, inner);
+    for (int l = 0; l < kLanes<T>; ++l) {
+      T* to = panel + l;
+      const T* from = source + (l < valid ? l : 0) * stride;
+      for (Index k = start; k < end; ++k) {
+        to[k * n * kLanes<T>] = l < valid ? from[k] : T(0);
+        KEEP_SCALAR;
+      }
+    }
+  }
+}
+
+}  // namespace

@@ -1,0 +1,239 @@
+// Vectors of the width this file is compiled for, and the few operations that the kernels need.
+#pragma once
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define RECURDROP_BYTES 64
+#define RECURDROP_REGISTERS 32
+#elif defined(__AVX2__)
+#define RECURDROP_BYTES 32
+#define RECURDROP_REGISTERS 16
+#elif defined(__aarch64__)
+#define RECURDROP_BYTES 16
+#define RECURDROP_REGISTERS 32
+#else
+#define RECURDROP_BYTES 16
+#define RECURDROP_REGISTERS 16
+#endif
+
+#if defined(__GNUC__) && !defined(RECURDROP_PLAIN_VECTORS)
+#define INLINE inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+#define KEEP_SCALAR __asm__ volatile("")  // a scatter is slower than its scalars
+#else
+#define INLINE inline
+#define UNROLL
+#define KEEP_SCALAR
+#endif
+
+namespace {
+
+// Ask for a cache line; the address need not exist.
+INLINE void prefetch(const void* p) {
+#if defined(__GNUC__)
+  __builtin_prefetch(p);
+#else
+  (void)p;
+#endif
+}
+
+template <class T>
+constexpr int kLanes = RECURDROP_BYTES / sizeof(T);
+
+template <class T>
+struct IntegerOf;
+template <>
+struct IntegerOf<float> {
+  using type = int32_t;
+};
+template <>
+struct IntegerOf<double> {
+  using type = int64_t;
+};
+
+#if defined(__GNUC__) && !defined(RECURDROP_PLAIN_VECTORS)
+
+template <class T>
+struct VecOf;
+template <>
+struct VecOf<float> {
+  typedef float type __attribute__((vector_size(RECURDROP_BYTES)));
+  typedef int32_t integer __attribute__((vector_size(RECURDROP_BYTES)));
+  typedef uint8_t byte __attribute__((vector_size(RECURDROP_BYTES / 4)));
+};
+template <>
+struct VecOf<double> {
+  typedef double type __attribute__((vector_size(RECURDROP_BYTES)));
+  typedef int64_t integer __attribute__((vector_size(RECURDROP_BYTES)));
+  typedef uint8_t byte __attribute__((vector_size(RECURDROP_BYTES / 8)));
+};
+template <class T>
+using Vec = typename VecOf<T>::type;
+
+template <class T>
+INLINE Vec<T> splat(T x) {
+  return Vec<T>{} + x;
+}
+template <class T>
+INLINE Vec<T> load(const T* p) {
+  Vec<T> v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+INLINE void store(T* p, Vec<T> v) {
+  memcpy(p, &v, sizeof v);
+}
+// Bytes that hold 0 or 1, as numbers.
+template <class T>
+INLINE Vec<T> load_bytes(const uint8_t* p) {
+  typename VecOf<T>::byte b;
+  memcpy(&b, p, sizeof b);
+  return __builtin_convertvector(b, Vec<T>);
+}
+// a where x < y, else b; b where either is NaN.
+template <class T>
+INLINE Vec<T> where_less(Vec<T> x, Vec<T> y, Vec<T> a, Vec<T> b) {
+  return x < y ? a : b;
+}
+template <class T>
+INLINE Vec<T> where_equal(Vec<T> x, Vec<T> y, Vec<T> a, Vec<T> b) {
+  return x == y ? a : b;
+}
+template <class T>
+INLINE Vec<T> magnitude(Vec<T> x) {
+  using I = typename VecOf<T>::integer;
+  return (Vec<T>)((I)x & ~(I)splat<T>(T(-0.0)));
+}
+template <class T>
+INLINE Vec<T> with_sign(Vec<T> size, Vec<T> sign) {
+  using I = typename VecOf<T>::integer;
+  const I bit = (I)splat<T>(T(-0.0));
+  return (Vec<T>)(((I)size & ~bit) | ((I)sign & bit));
+}
+// 2^n, where shifted = n + 1.5·2^(mantissa bits), so that n stands in the low bits.
+template <class T>
+INLINE Vec<T> power_of_two(Vec<T> shifted) {
+  constexpr int mantissa = sizeof(T) == 4 ? 23 : 52;
+  using I = typename VecOf<T>::integer;
+  return (Vec<T>)(((I)shifted << mantissa) + (I)splat<T>(T(1)));
+}
+
+#else  // any other compiler: the same on an array, left to its vectorizer
+
+template <class T>
+struct Vec {
+  T lane[kLanes<T>];
+};
+#define EACH for (int l = 0; l < kLanes<T>; ++l)
+#define RECURDROP_OPERATOR(op)                   \
+  template <class T>                             \
+  INLINE Vec<T> operator op(Vec<T> a, Vec<T> b) {\
+    Vec<T> r;                                    \
+    EACH r.lane[l] = a.lane[l] op b.lane[l];     \
+    return r;                                    \
+  }                                              \
+  template <class T>                             \
+  INLINE Vec<T> operator op(T a, Vec<T> b) {     \
+    Vec<T> r;                                    \
+    EACH r.lane[l] = a op b.lane[l];             \
+    return r;                                    \
+  }                                              \
+  template <class T>                             \
+  INLINE Vec<T> operator op(Vec<T> a, T b) {     \
+    Vec<T> r;                                    \
+    EACH r.lane[l] = a.lane[l] op b;             \
+    return r;                                    \
+  }                                              \
+  template <class T>                             \
+  INLINE Vec<T>& operator op##=(Vec<T>& a, Vec<T> b) { \
+    return a = a op b;                           \
+  }
+RECURDROP_OPERATOR(+)
+RECURDROP_OPERATOR(-)
+RECURDROP_OPERATOR(*)
+RECURDROP_OPERATOR(/)
+#undef RECURDROP_OPERATOR
+
+template <class T>
+INLINE Vec<T> splat(T x) {
+  Vec<T> v;
+  EACH v.lane[l] = x;
+  return v;
+}
+template <class T>
+INLINE Vec<T> load(const T* p) {
+  Vec<T> v;
+  memcpy(v.lane, p, sizeof v);
+  return v;
+}
+template <class T>
+INLINE void store(T* p, Vec<T> v) {
+  memcpy(p, v.lane, sizeof v);
+}
+template <class T>
+INLINE Vec<T> load_bytes(const uint8_t* p) {
+  Vec<T> v;
+  EACH v.lane[l] = T(p[l]);
+  return v;
+}
+template <class T>
+INLINE Vec<T> where_less(Vec<T> x, Vec<T> y, Vec<T> a, Vec<T> b) {
+  EACH a.lane[l] = x.lane[l] < y.lane[l] ? a.lane[l] : b.lane[l];
+  return a;
+}
+template <class T>
+INLINE Vec<T> where_equal(Vec<T> x, Vec<T> y, Vec<T> a, Vec<T> b) {
+  EACH a.lane[l] = x.lane[l] == y.lane[l] ? a.lane[l] : b.lane[l];
+  return a;
+}
+template <class T>
+INLINE Vec<T> magnitude(Vec<T> x) {
+  EACH x.lane[l] = x.lane[l] < T(0) ? -x.lane[l] : x.lane[l];
+  return x;
+}
+template <class T>
+INLINE Vec<T> with_sign(Vec<T> size, Vec<T> sign) {
+  EACH size.lane[l] = sign.lane[l] < T(0) ? -size.lane[l] : size.lane[l];
+  return size;
+}
+template <class T>
+INLINE Vec<T> power_of_two(Vec<T> shifted) {
+  constexpr int mantissa = sizeof(T) == 4 ? 23 : 52;
+  using I = typename IntegerOf<T>::type;
+  const T one = 1;
+  I bits[kLanes<T>], unit;
+  memcpy(bits, shifted.lane, sizeof bits);
+  memcpy(&unit, &one, sizeof unit);
+  EACH bits[l] = I(uint64_t(bits[l]) << mantissa) + unit;
+  memcpy(shifted.lane, bits, sizeof bits);
+  return shifted;
+}
+#undef EACH
+
+#endif
+
+template <class T>
+INLINE Vec<T> load(const T* p, int n) {
+  if (n >= kLanes<T>) return load<T>(p);
+  T part[kLanes<T>] = {};
+  for (int l = 0; l < n; ++l) part[l] = p[l];
+  return load<T>(part);
+}
+template <class T>
+INLINE void store(T* p, Vec<T> v, int n) {
+  if (n >= kLanes<T>) return store<T>(p, v);
+  T part[kLanes<T>];
+  store<T>(part, v);
+  for (int l = 0; l < n; ++l) p[l] = part[l];
+}
+template <class T>
+INLINE Vec<T> load_bytes(const uint8_t* p, int n) {
+  if (n >= kLanes<T>) return load_bytes<T>(p);
+  uint8_t part[kLanes<T>] = {};
+  for (int l = 0; l < n; ++l) part[l] = p[l];
+  return load_bytes<T>(part);
+}
+
+}  // namespace
