@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "plan": {"errors", "sites"},
     "masks": {"errors", "sites", "plan", "philox"},
     "methods": {"errors", "sites", "plan"},
-    "ops": {"errors", "sites"},
+    "ops": {"errors", "sites", "philox"},  # ops.native gives the generator a compiled kernel
     "nn": {"errors", "sites", "plan", "masks", "methods", "ops"},
     "data": {"errors"},
     "models": {"errors", "nn", "methods"},

@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 
 from recurdrop.ops.contract import Call, Problem, Result
-from recurdrop.ops.native import library
+from recurdrop.ops.native import library, random
 from recurdrop.ops.native.operators import layer
 from recurdrop.ops.outside import effective
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+if library.CORE is not None:
+    random.register()
 
 
 def missing() -> str | None:

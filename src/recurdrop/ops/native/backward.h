@@ -49,7 +49,7 @@ struct Backward {
     if (team.id == 0) memset(sums, 0, size_t(width) * sizeof(T));
     team.sync();
     for (Index s = (layer.T_ - 1) / steps * steps; s >= 0; s -= steps) {
-      const Gather<T> chunk{layer, plan, chunk_of(layer, s, steps), 0};
+      const Gather<T> chunk{layer, plan, chunk_of(layer, s, steps), 0, s / steps};
       const Index place = chunk.place(mine.view, chunk.chunk.begin), count = chunk.count(mine.view);
       const Range range = plan.by_rows() ? Range{place, place + count} : part(count, team.id, team.size);
       chunk.each(mine.view, [&](Index at, Index t, Index i) {

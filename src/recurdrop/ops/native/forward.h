@@ -83,7 +83,7 @@ struct InputProduct {
   const Plan& plan;
   GatePanels<T, Cell> panels;
   T* bias;       // (slots, H): b_ih, with b_hh where it adds up
-  T* rows;       // gathered x, (gates or 1, capacity, I)
+  T* rows;       // gathered x, (gates or 1, capacity, I), for two chunks in turn
   Index capacity;
   Tiles<T, GatePanels<T, Cell>::kVectors> tiles;
   Tiles<T, GatePanels<T, Cell>::kVectors, Left::gated> gated;
@@ -91,7 +91,11 @@ struct InputProduct {
   InputProduct(const Layer<T>& l, const Plan& p, Index capacity, Arena& arena)
       : layer(l), plan(p), panels(GatePanels<T, Cell>::take(arena, l.I, l.H)),
         bias(arena.take<T>(Cell::kSlots * l.H)), rows(nullptr), capacity(capacity) {
-    if (!direct()) rows = arena.take<T>((l.input.gated ? Cell::kGates : 1) * capacity * l.I);
+    if (!direct()) rows = arena.take<T>(2 * blocks() * capacity * l.I);
+  }
+  int blocks() const { return layer.input.gated ? Cell::kGates : 1; }
+  T* block(const Gather<T>& chunk, int s) const {
+    return rows + ((chunk.number & 1) * blocks() + s) * capacity * layer.I;
   }
   // Whether the rows of x can be read where they are.
   bool direct() const { return !layer.input && !plan.ragged && !plan.by_rows(); }
@@ -115,8 +119,8 @@ struct InputProduct {
       if (place < range.first || place >= range.last) return;
       const Index b = chunk.example(view, i);
       const T* x = chunk.x(t, b);
-      for (int s = 0; s < (layer.input.gated ? Cell::kGates : 1); ++s) {
-        T* to = rows + (s * capacity + place) * layer.I;
+      for (int s = 0; s < blocks(); ++s) {
+        T* to = block(chunk, s) + place * layer.I;
         for (Index u = 0; u < layer.I; u += kLanes<T>) {
           const int n = int(smaller(layer.I - u, kLanes<T>));
           store<T>(to + u, layer.input.times(load<T>(x + u, n), t, b, Cell::input_gate(s), u, n), n);
@@ -128,7 +132,7 @@ struct InputProduct {
   // Write the products of `count` rows from `place` on into the slots that slot_of(place) points at.
   template <class Slots>
   void run(const Gather<T>& chunk, Index place, Index count, Range of_panels, Slots slots_of) const {
-    const T* a = (direct() ? chunk.x(chunk.chunk.begin, 0) : rows) + place * layer.I;
+    const T* a = (direct() ? chunk.x(chunk.chunk.begin, 0) : block(chunk, 0)) + place * layer.I;
     for (Index p = of_panels.first; p < of_panels.last; ++p) {
       auto use = [&](Index first, int height, const T* sums) {
         for (int m = 0; m < height; ++m) {
@@ -159,28 +163,28 @@ struct Forward {
   T* state;      // h_{t-1} masked, (2, gates or 1, B, P)
   T* emitted;    // o ⊙ tanh(c~) before a projection, (B, H)
   T* slots;      // of a chunk, where the caller wants none
-  int32_t* row;  // t·B + b of each place in a chunk
-  Row<T>* rows;  // of a step, one block a thread
+  int32_t* row;  // t·B + b of each place in a chunk, for each thread
+  Row<T>* rows;  // of a step, for each thread
   Tiles<T, Panels::kVectors> tiles;
   Tiles<T, Panels::kVectors, Left::gated> gated;
   Tiles<T, kWide> wide;
 
   Forward(const recurdrop_call& call, Arena& arena)
-      : layer(call), plan(call, Cell::kGates, sizeof(T), arena), steps(larger(4, ceil_div(64, larger(1, layer.B)))),
+      : layer(call), plan(call, Cell::kGates, sizeof(T), arena), steps(larger(1, 64 / larger(1, layer.B))),
         capacity(smaller(steps, layer.T_) * layer.B), input(layer, plan, capacity, arena),
         recurrent(Panels::take(arena, layer.P, layer.H)),
         projection(layer.projected() ? WidePanels<T>::take(arena, layer.H, layer.P) : WidePanels<T>{}),
         state(arena.take<T>(2 * blocks() * layer.B * layer.P)),
         emitted(layer.projected() ? arena.take<T>(layer.B * layer.H) : nullptr),
         slots(call.gates ? nullptr : arena.take<T>(capacity * Cell::kSlots * layer.H)),
-        row(arena.take<int32_t>(capacity)), rows(arena.take<Row<T>>(plan.threads * layer.B)) {}
+        row(arena.take<int32_t>(plan.threads * capacity)), rows(arena.take<Row<T>>(plan.threads * layer.B)) {}
 
   int blocks() const { return layer.recurrent.gated ? Cell::kGates : 1; }
   T* operand(Index t, int block, Index i) const {
     return state + (((t & 1) * blocks() + block) * layer.B + i) * layer.P;
   }
-  T* slots_of(Index place) const {
-    return layer.call.gates ? Layer<T>::out(layer.call.gates) + row[place] * Cell::kSlots * layer.H
+  T* slots_of(const int32_t* of_thread, Index place) const {
+    return layer.call.gates ? Layer<T>::out(layer.call.gates) + of_thread[place] * Cell::kSlots * layer.H
                             : slots + place * Cell::kSlots * layer.H;
   }
 
@@ -200,19 +204,22 @@ struct Forward {
         pack_columns<T>(to, kWide, Layer<T>::in(layer.call.w_hr) + u * layer.H, layer.H, layer.H, valid);
       });
     begin(mine);
+    gather(team, mine, 0);
     team.sync();
+    int32_t* mine_row = row + team.id * capacity;
     for (Index s = 0; s < layer.T_; s += steps) {
-      // Views run at their own pace, so that none may use another's rows.
-      const Gather<T> chunk{layer, plan, chunk_of(layer, s, steps), smaller(steps, layer.T_)};
-      const Index place = chunk.place(mine.view, chunk.chunk.begin), count = chunk.count(mine.view);
-      const Range range = plan.by_rows() ? Range{place, place + count} : part(count, team.id, team.size);
+      const Gather<T> chunk = chunk_at(s);
+      const Index last = smaller(s + steps, layer.T_);
       chunk.each(mine.view, [&](Index at, Index t, Index i) {
-        if (at >= range.first && at < range.last) row[at] = int32_t(t * layer.B + chunk.example(mine.view, i));
+        mine_row[at] = int32_t(t * layer.B + chunk.example(mine.view, i));
       });
-      input.gather(chunk, mine.view, range);
-      if (!plan.by_rows()) team.sync();
-      input.run(chunk, place, count, mine.panels, [&](Index at) { return slots_of(at); });
-      for (Index k = s; k < smaller(s + steps, layer.T_); ++k) step(team, mine, chunk, layer.step(k));
+      input.run(chunk, chunk.place(mine.view, chunk.chunk.begin), chunk.count(mine.view), mine.panels,
+                [&](Index at) { return slots_of(mine_row, at); });
+      for (Index k = s; k < last; ++k) {
+        step(team, mine, chunk, layer.step(k));
+        if (k + 1 == last) gather(team, mine, last);  // before the barrier that all pass anyway
+        if (!plan.by_rows()) team.sync();
+      }
     }
   }
 
@@ -224,6 +231,18 @@ struct Forward {
     const Range owned = layer.projected() ? p : panels;
     const Index wide = layer.projected() ? projection.kColumns : Panels::kUnitsWide;
     return {0, panels, p, {smaller(owned.first * wide, layer.P), smaller(owned.last * wide, layer.P)}};
+  }
+
+  // Views run at their own pace, so that none may use another's rows: they stand apart.
+  Gather<T> chunk_at(Index s) const {
+    return {layer, plan, chunk_of(layer, s, steps), smaller(steps, layer.T_), s / steps};
+  }
+  // This thread's share of the rows of x for the chunk that begins at step number s.
+  void gather(const Team& team, const Share& mine, Index s) const {
+    if (s >= layer.T_) return;
+    const Gather<T> chunk = chunk_at(s);
+    const Index place = chunk.place(mine.view, chunk.chunk.begin), count = chunk.count(mine.view);
+    input.gather(chunk, mine.view, plan.by_rows() ? Range{place, place + count} : part(count, team.id, team.size));
   }
 
   // The state before the first step, and the end of examples that have no step.
@@ -259,7 +278,8 @@ struct Forward {
     const Index n = plan.rows(mine.view, t), first = plan.first[mine.view];
     const auto& call = layer.call;
     Row<T>* of_step = rows + team.id * layer.B;
-    for (Index i = 0, place = chunk.place(mine.view, t); i < n; ++i) of_step[i] = row_of(mine, chunk, t, i, place + i);
+    const Index place = chunk.place(mine.view, t);
+    for (Index i = 0; i < n; ++i) of_step[i] = row_of(mine, chunk, t, i, slots_of(row + team.id * capacity, place + i));
     const T* b_n = Cell::kRecurrent && call.b_hh ? Layer<T>::in(call.b_hh) + 2 * layer.H : nullptr;
     for (Index p = mine.panels.first; p < mine.panels.last; ++p) {
       auto use = [&](Index from, int height, const T* sums) {
@@ -278,23 +298,30 @@ struct Forward {
           });
         }
       };
+      auto soon = [&](Index from, int height) {
+        const Index u = p * Panels::kUnitsWide;
+        for (int m = 0; m < height; ++m) {
+          const Row<T>& r = of_step[from + m];
+          for (int s = 0; s < Cell::kSlots; ++s) prefetch(r.slots + s * layer.H + u);
+          prefetch(r.c_old + u);
+        }
+      };
       if (layer.recurrent.gated)
-        gated.product(layer.P, operand(t, 0, first), layer.P, layer.B * layer.P, recurrent.panel(p), n, use);
+        gated.product(layer.P, operand(t, 0, first), layer.P, layer.B * layer.P, recurrent.panel(p), n, use, soon);
       else
-        tiles.product(layer.P, operand(t, 0, first), layer.P, 0, recurrent.panel(p), n, use);
+        tiles.product(layer.P, operand(t, 0, first), layer.P, 0, recurrent.panel(p), n, use, soon);
     }
     if (layer.projected()) project(team, mine, of_step, t);
     enter(mine, layer.after(t), n, plan.rows(mine.view, layer.after(t)));
     pad(mine, t, n);
-    if (!plan.by_rows()) team.sync();
   }
 
-  Row<T> row_of(const Share& mine, const Gather<T>& chunk, Index t, Index i, Index place) const {
+  Row<T> row_of(const Share& mine, const Gather<T>& chunk, Index t, Index i, T* slots_of_row) const {
     const auto& call = layer.call;
     const Index b = chunk.example(mine.view, i), at = t * layer.B + b;
     Row<T> r;
     r.b = b;
-    r.slots = slots_of(place);
+    r.slots = slots_of_row;
     r.h_old = chunk.previous(call.h, call.h0, layer.P, mine.view, t, i);
     r.h = Layer<T>::out(call.h) + at * layer.P;
     r.c_old = Cell::kHasCell ? chunk.previous(call.c, call.c0, layer.H, mine.view, t, i) : r.h_old;

@@ -172,6 +172,7 @@ struct Gather {
   const Plan& plan;
   Chunk chunk;
   Index apart;  // 0: the rows of all views stand close together; else a view's begin at `apart` times its first row
+  Index number;  // of the chunk
 
   Index count(int view) const { return plan.rows(view, chunk.begin, chunk.end); }
   // Where the rows of (view, t) begin.

@@ -77,16 +77,23 @@ struct Tiles {
   Tile<T> of[most + 1];
   Tiles() { TileTable<T, N, L, most>::fill(of); }
 
-  // Cut `rows` into tiles as even as possible, and give each one's sums to use(first row, rows, sums).
-  template <class Use>
-  INLINE void product(Index inner, const T* a, Index stride, Index gate, const T* panel, Index rows, Use use) const {
+  // Cut `rows` into tiles as even as possible, and give each one's sums to use(first row, rows, sums); `soon` is told
+  // which rows come next.
+  template <class Use, class Soon>
+  INLINE void product(Index inner, const T* a, Index stride, Index gate, const T* panel, Index rows, Use use,
+                      Soon soon) const {
     alignas(64) T sums[kMostTile * kLanes<T>];
     const Index count = ceil_div(rows, most);
     for (Index i = 0; i < count; ++i) {
       const Index first = rows * i / count, height = rows * (i + 1) / count - first;
+      soon(first, int(height));
       of[height](inner, a + first * stride, stride, gate, panel, sums);
       use(first, int(height), sums);
     }
+  }
+  template <class Use>
+  INLINE void product(Index inner, const T* a, Index stride, Index gate, const T* panel, Index rows, Use use) const {
+    product(inner, a, stride, gate, panel, rows, use, [](Index, int) {});
   }
 };
 
