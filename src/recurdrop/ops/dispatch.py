@@ -11,9 +11,16 @@ from torch import Tensor
 from recurdrop.errors import BackendError, invalid
 from recurdrop.ops import eager, native, reference, torch_nn
 from recurdrop.ops.contract import Call, Problem, Result
+from recurdrop.ops.native import recompute
 
-# In order of preference: "auto" takes the first that supports a problem.
-BACKENDS: dict[str, ModuleType] = {"native": native, "torch": torch_nn, "eager": eager, "reference": reference}
+# In order of preference: "auto" takes the first that supports a problem, so none after the reference.
+BACKENDS: dict[str, ModuleType] = {
+    "native": native,
+    "torch": torch_nn,
+    "eager": eager,
+    "reference": reference,
+    "recompute": recompute,
+}
 _NARROW = (torch.float16, torch.bfloat16)
 
 
@@ -85,7 +92,7 @@ def run(call: Call, wanted: str = "auto", *, steps: bool = False, autocast: torc
 
 def backends() -> list[tuple[str, str | None]]:
     """Return every backend with the reason why it is missing on this machine, or None where it is there."""
-    return [(name, native.missing() if backend is native else None) for name, backend in BACKENDS.items()]
+    return [(name, native.missing() if backend in (native, recompute) else None) for name, backend in BACKENDS.items()]
 
 
 def _to(value: Any, dtype: torch.dtype) -> Any:

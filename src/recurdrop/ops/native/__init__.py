@@ -34,7 +34,17 @@ def supports(problem: Problem) -> str | None:
 
 
 def run(call: Call) -> Result:
-    """Compute a call: weight, state and output sites around the compiled layer."""
+    """Compute a call; where gradients may be asked for, its gates are kept for the backward."""
+    return compute(call, save=torch.is_grad_enabled())
+
+
+def compute(call: Call, *, save: bool) -> Result:
+    """Compute a call: weight, state and output sites around the compiled layer.
+
+    Args:
+        call: what to compute.
+        save: keep the gates, (T, B, 4·H) for LSTM and GRU; without them a backward computes them again.
+    """
     masks, w = call.masks, call.weights
     h0 = call.h0 if masks.state is None else call.h0 * masks.state
     c0 = call.c0 if masks.state is None or call.c0 is None else call.c0 * masks.state
@@ -57,7 +67,7 @@ def run(call: Call) -> Result:
         masks.detach,
         call.lengths,
         call.reverse,
-        True,
+        save,
     )
     has_cell = c0 is not None
     y = h if masks.output is None else h * masks.output

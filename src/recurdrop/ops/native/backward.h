@@ -4,7 +4,7 @@
 // to the step before; then, for all rows of the chunk at once, the gradients of x and of the weights. Only the chunk's
 // gradients of the gates are ever held.
 #pragma once
-#include "forward.h"
+#include "remake.h"
 
 namespace {
 
@@ -14,7 +14,7 @@ struct Backward {
   using Panels = GatePanels<T, Cell>;
   Layer<T> layer;
   Plan plan;
-  Index steps, capacity, width;    // width: of a row of slots
+  Index steps, capacity, width, stride;  // width: of a row of slots; stride: from row to row of da
   WidePanels<T> to_state, to_input, to_emitted;
   T *dh, *dc;                      // gradients on their way back, (B, P), (B, H)
   T* da;                           // of the slots, (capacity, slots·H)
@@ -23,28 +23,34 @@ struct Backward {
   T* factor;                       // right factor of a weight gradient, panels of the chunk's rows
   T* left;                         // its left factor, a tile's columns of da, one block a thread
   int32_t* row;                    // t·B + b of each place in a chunk
+  Arena nothing{nullptr};
+  Remake<T, Cell> remake;          // where the call holds no gates
   Tiles<T, kWide> wide;
   Tiles<T, kWide, Left::columns> outer;
 
   Backward(const recurdrop_call& call, Arena& arena)
       : layer(call), plan(call, kGates, sizeof(T), arena), steps(ceil_div(call.time, ceil_div(call.time * call.batch, 320))),
         capacity(smaller(steps, layer.T_) * layer.B), width(Cell::kSlots * layer.H),
+        // One more line, for rows a power of two apart would all fall into the same few sets of the cache.
+        stride(width + 64 / Index(sizeof(T))),
         to_state(WidePanels<T>::take(arena, kGates * layer.H, layer.P)),
         to_input(call.d_x ? WidePanels<T>::take(arena, kGates * layer.H, layer.I) : WidePanels<T>{}),
         to_emitted(layer.projected() ? WidePanels<T>::take(arena, layer.P, layer.H) : WidePanels<T>{}),
         dh(arena.take<T>(layer.B * layer.P)), dc(arena.take<T>(Cell::kHasCell ? layer.B * layer.H : 0)),
-        da(arena.take<T>(capacity * width)),
+        da(arena.take<T>(capacity * stride)),
         d_projected(layer.projected() ? arena.take<T>(capacity * layer.P) : nullptr),
         emitted(layer.projected() ? arena.take<T>(capacity * layer.H) : nullptr), sums(arena.take<T>(width + kLanes<T>)),
         factor(arena.take<T>(WidePanels<T>::count(larger(layer.I, larger(layer.P, layer.H))) * capacity *
                              WidePanels<T>::kColumns)),
-        left(arena.take<T>(plan.threads * left_size())), row(arena.take<int32_t>(capacity)) {}
+        left(arena.take<T>(plan.threads * left_size())), row(arena.take<int32_t>(capacity)),
+        remake(layer, plan, capacity, call.gates ? nothing : arena) {}
 
   Index left_size() const { return ceil_div(capacity * outer.most, 16) * 16; }
 
   void run(const Team& team) const {
     const Share mine = share(team);
     pack(team);
+    if (!layer.call.gates) remake.pack(team);
     begin(mine);
     if (team.id == 0) memset(sums, 0, size_t(width) * sizeof(T));
     team.sync();
@@ -55,6 +61,7 @@ struct Backward {
       chunk.each(mine.view, [&](Index at, Index t, Index i) {
         if (at >= range.first && at < range.last) row[at] = int32_t(t * layer.B + chunk.example(mine.view, i));
       });
+      if (!layer.call.gates) remake.run(team, chunk, mine.view);
       team.sync();
       for (Index k = smaller(s + steps, layer.T_) - 1; k >= s; --k) step(team, mine, chunk, layer.step(k));
       team.sync();
@@ -178,13 +185,13 @@ struct Backward {
     const Index b = example(mine, i), at = t * layer.B + b, row = plan.first[mine.view] + i;
     Place r;
     r.b = b;
-    r.slots = Layer<T>::in(call.gates) + at * width;
+    r.slots = call.gates ? Layer<T>::in(call.gates) + at * width : remake.slots_of(place);
     r.h_old = chunk.previous(call.h, call.h0, layer.P, mine.view, t, i);
     r.c_old = Cell::kHasCell ? chunk.previous(call.c, call.c0, layer.H, mine.view, t, i) : r.h_old;
     r.d_c = Cell::kHasCell && call.d_c ? Layer<T>::in(call.d_c) + at * layer.H : nullptr;
     r.dh = dh + row * layer.P;
     r.dc = Cell::kHasCell ? dc + row * layer.H : r.dh;
-    r.da = da + place * width;
+    r.da = da + place * stride;
     r.emitted = layer.projected() ? emitted + place * layer.H : r.dh;
     return r;
   }
@@ -201,10 +208,10 @@ struct Backward {
   void to_previous(const Share& mine, Index t, Index n, Index place) const {
     const int passes = layer.recurrent.gated ? kGates : 1;
     const Index inner = kGates * layer.H / passes;
-    const T* a = da + place * width + Cell::kRecurrent * layer.H;
+    const T* a = da + place * stride + Cell::kRecurrent * layer.H;
     for (Index p = mine.state.first; p < mine.state.last; ++p)
       for (int s = 0; s < passes; ++s)
-        wide.product(inner, a + s * inner, width, 0, to_state.panel(p) + s * inner * to_state.kColumns, n,
+        wide.product(inner, a + s * inner, stride, 0, to_state.panel(p) + s * inner * to_state.kColumns, n,
                      [&](Index from, int height, const T* found) {
                        for (int m = 0; m < height; ++m) {
                          const Index b = example(mine, from + m);
@@ -225,10 +232,10 @@ struct Backward {
     const int passes = layer.input.gated ? kGates : 1;
     const Index inner = kGates * layer.H / passes;
     T* d_x = Layer<T>::out(layer.call.d_x);
-    const T* a = da + mine.first * width + Cell::kInput * layer.H;
+    const T* a = da + mine.first * stride + Cell::kInput * layer.H;
     for (Index p = 0; p < to_input.count(layer.I); ++p)
       for (int s = 0; s < passes; ++s)
-        wide.product(inner, a + s * inner, width, 0, to_input.panel(p) + s * inner * to_input.kColumns,
+        wide.product(inner, a + s * inner, stride, 0, to_input.panel(p) + s * inner * to_input.kColumns,
                      mine.last - mine.first, [&](Index from, int height, const T* found) {
                        for (int m = 0; m < height; ++m) {
                          const Index at = row[mine.first + from + m], t = at / layer.B, b = at % layer.B;
@@ -253,10 +260,9 @@ struct Backward {
     if (call.d_w_ih) {
       const int passes = layer.input.gated ? kGates : 1;
       for (int s = 0; s < passes; ++s) {
-        each_row(team, chunk, layer.I, [&](Index t, Index b, int, Index, Index u, int n) {
-          return layer.input.times(load<T>(chunk.x(t, b) + u, n), t, b, Cell::input_gate(s), u, n);
-        });
-        add(team, da + Cell::kInput * layer.H, width, passes > 1 ? s * layer.H : 0, kGates * layer.H / passes, count,
+        lay_out(team, chunk, layer.I, layer.input, Cell::input_gate(s),
+                [&](int view, Index t, Index i, Index) { return chunk.x(t, chunk.example(view, i)); });
+        add(team, da + Cell::kInput * layer.H, stride, passes > 1 ? s * layer.H : 0, kGates * layer.H / passes, count,
             layer.I, Layer<T>::out(call.d_w_ih), first,
             [&](Index m) { return Cell::input_gate(int(m / layer.H)) * layer.H + m % layer.H; });
       }
@@ -264,43 +270,48 @@ struct Backward {
     if (call.d_w_hh) {
       const int passes = layer.recurrent.gated ? kGates : 1;
       for (int s = 0; s < passes; ++s) {
-        each_row(team, chunk, layer.P, [&](Index t, Index b, int view, Index i, Index u, int n) {
-          const T* h = chunk.previous(call.h, call.h0, layer.P, view, t, i);
-          return layer.recurrent.times(load<T>(h + u, n), t, b, Cell::recurrent_gate(s), u, n);
+        lay_out(team, chunk, layer.P, layer.recurrent, Cell::recurrent_gate(s), [&](int view, Index t, Index i, Index) {
+          return chunk.previous(call.h, call.h0, layer.P, view, t, i);
         });
-        add(team, da + Cell::kRecurrent * layer.H, width, passes > 1 ? s * layer.H : 0, kGates * layer.H / passes,
+        add(team, da + Cell::kRecurrent * layer.H, stride, passes > 1 ? s * layer.H : 0, kGates * layer.H / passes,
             count, layer.P, Layer<T>::out(call.d_w_hh), first,
             [&](Index m) { return Cell::recurrent_gate(int(m / layer.H)) * layer.H + m % layer.H; });
       }
     }
     if (call.d_w_hr) {
-      each_row(team, chunk, layer.H, [&](Index t, Index, int view, Index i, Index u, int n) {
-        return load<T>(emitted + (chunk.place(view, t) + i) * layer.H + u, n);
-      });
+      const Site<T> none{recurdrop_mask{}};
+      lay_out(team, chunk, layer.H, none, 0, [&](int, Index, Index, Index place) { return emitted + place * layer.H; });
       add(team, d_projected, layer.P, 0, layer.P, count, layer.H, Layer<T>::out(call.d_w_hr), first,
           [](Index m) { return m; });
     }
     if (call.d_b_ih) add_rows(team, count);
   }
 
-  // Put the chunk's rows of a factor of `columns` columns, as value(t, b, view, i, column, lanes) says, into panels.
-  template <class Value>
-  void each_row(const Team& team, const Gather<T>& chunk, Index columns, Value value) const {
+  // Put the chunk's rows of a factor, masked, into panels: those that row_of(view, t, i, place) points at.
+  template <class RowOf>
+  void lay_out(const Team& team, const Gather<T>& chunk, Index columns, const Site<T>& mask, int gate,
+               RowOf row_of) const {
     const WidePanels<T> panels{factor, capacity, columns};
-    const Range mine = part(panels.count(columns), team.id, team.size);
+    const Range mine = part(plan.all_rows(chunk.chunk.begin, chunk.chunk.end), team.id, team.size);
     for (int v = 0; v < plan.views; ++v)
       chunk.each(v, [&](Index place, Index t, Index i) {
+        if (place < mine.first || place >= mine.last) return;
         const Index b = chunk.example(v, i);
-        panels.each_vector(mine, [&](T* to, Index u, int valid) {
-          store<T>(to + place * panels.kColumns, valid > 0 ? value(t, b, v, i, u, valid) : splat<T>(T(0)));
-        });
+        const T* from = row_of(v, t, i, place);
+        for (Index p = 0; p < panels.count(columns); ++p)
+          for (int j = 0; j < kWide; ++j) {
+            const Index u = p * panels.kColumns + j * kLanes<T>;
+            const int n = int(larger(0, smaller(columns - u, kLanes<T>)));
+            store<T>(panels.panel(p) + place * panels.kColumns + j * kLanes<T>,
+                     n > 0 ? mask.times(load<T>(from + u, n), t, b, gate, u, n) : splat<T>(T(0)));
+          }
       });
     team.sync();
   }
 
   // target[target_row(m)] (+)= Σ over rows of a[row][m] · factor[row], for m in [first_m, first_m + wide_m).
   template <class Target>
-  void add(const Team& team, const T* a, Index stride, Index first_m, Index wide_m, Index count, Index columns,
+  void add(const Team& team, const T* a, Index apart, Index first_m, Index wide_m, Index count, Index columns,
            T* target, bool fresh, Target target_row) const {
     const WidePanels<T> panels{factor, capacity, columns};
     T* columns_of_a = left + team.id * left_size();
@@ -308,7 +319,7 @@ struct Backward {
     const Range mine = part(blocks, team.id, team.size);
     for (Index block = mine.first; block < mine.last; ++block) {
       const Index m0 = first_m + wide_m * block / blocks, height = first_m + wide_m * (block + 1) / blocks - m0;
-      pack_left(columns_of_a, a + m0, stride, count, height);
+      pack_left(columns_of_a, a + m0, apart, count, height);
       for (Index p = 0; p < panels.count(columns); ++p)
         {
           for (Index m = 0; m < height; ++m) prefetch(target + target_row(m0 + m) * columns + p * panels.kColumns);
@@ -326,12 +337,12 @@ struct Backward {
   }
 
   // A tile's columns of a, side by side.
-  static void pack_left(T* to, const T* a, Index stride, Index count, Index height) {
+  static void pack_left(T* to, const T* a, Index apart, Index count, Index height) {
     if (height == decltype(outer)::most)
-      for (Index k = 0; k < count; ++k) memcpy(to + k * decltype(outer)::most, a + k * stride, sizeof(T) * decltype(outer)::most);
+      for (Index k = 0; k < count; ++k) memcpy(to + k * decltype(outer)::most, a + k * apart, sizeof(T) * decltype(outer)::most);
     else
       for (Index k = 0; k < count; ++k)
-        for (Index m = 0; m < height; ++m) to[k * height + m] = a[k * stride + m];
+        for (Index m = 0; m < height; ++m) to[k * height + m] = a[k * apart + m];
   }
 
   // Add the rows of da up, for the biases.
@@ -341,7 +352,7 @@ struct Backward {
       for (Index v = mine.first; v < mine.last; ++v) {
         const Index u = v * kLanes<T>;
         const int n = int(smaller(width - u, kLanes<T>));
-        const Vec<T> d = load<T>(da + k * width + u, n);
+        const Vec<T> d = load<T>(da + k * stride + u, n);
         store<T>(sums + u, load<T>(sums + u, n) + d, n);
       }
   }

@@ -1,0 +1,90 @@
+// The gates of a chunk once more, from x and the saved states, for a backward without saved gates. The states are
+// known, so that all steps of the chunk are one product.
+#pragma once
+#include "forward.h"
+
+namespace {
+
+template <class T, class Cell>
+struct Remake {
+  using Panels = GatePanels<T, Cell>;
+  const Layer<T>& layer;
+  const Plan& plan;
+  InputProduct<T, Cell> input;
+  Panels recurrent;
+  Index capacity;
+  T* state;  // h_{t-1} masked, (gates or 1, capacity, P)
+  T* slots;  // (capacity, slots·H)
+  T* cells;  // c that nobody reads, (threads, H)
+  Tiles<T, Panels::kVectors> tiles;
+  Tiles<T, Panels::kVectors, Left::gated> gated;
+
+  Remake(const Layer<T>& l, const Plan& p, Index capacity, Arena& arena)
+      : layer(l), plan(p), input(l, p, capacity, arena), recurrent(Panels::take(arena, l.P, l.H)), capacity(capacity),
+        state(arena.take<T>(blocks() * capacity * l.P)), slots(arena.take<T>(capacity * Cell::kSlots * l.H)),
+        cells(arena.take<T>(p.threads * l.H)) {}
+
+  int blocks() const { return layer.recurrent.gated ? Cell::kGates : 1; }
+  T* slots_of(Index place) const { return slots + place * Cell::kSlots * layer.H; }
+
+  void pack(const Team& team) const {
+    input.pack(team);
+    recurrent.pack(Layer<T>::in(layer.call.w_hh), Cell::recurrent_gate,
+                   part(Panels::count(layer.H), team.id, team.size));
+  }
+
+  void run(const Team& team, const Gather<T>& chunk, int view) const {
+    const Index first = chunk.place(view, chunk.chunk.begin), count = chunk.count(view);
+    const bool alone = plan.by_rows();
+    const Range rows = alone ? Range{first, first + count} : part(count, team.id, team.size);
+    const Range all{0, Panels::count(layer.H)}, panels = alone ? all : part(all.last, team.id, team.size);
+    input.gather(chunk, view, rows);
+    gather(chunk, view, rows);
+    if (!alone) team.sync();
+    input.run(chunk, first, count, panels, [&](Index place) { return slots_of(place); });
+    for (Index t = chunk.chunk.begin; t < chunk.chunk.end; ++t) step(team, chunk, view, t, panels);
+  }
+
+ private:
+  void gather(const Gather<T>& chunk, int view, Range range) const {
+    chunk.each(view, [&](Index place, Index t, Index i) {
+      if (place < range.first || place >= range.last) return;
+      const Index b = chunk.example(view, i);
+      const T* h = chunk.previous(layer.call.h, layer.call.h0, layer.P, view, t, i);
+      for (int s = 0; s < blocks(); ++s)
+        for (Index u = 0; u < layer.P; u += kLanes<T>) {
+          const int n = int(smaller(layer.P - u, kLanes<T>));
+          store<T>(state + (s * capacity + place) * layer.P + u,
+                   layer.recurrent.times(load<T>(h + u, n), t, b, Cell::recurrent_gate(s), u, n), n);
+        }
+    });
+  }
+
+  void step(const Team& team, const Gather<T>& chunk, int view, Index t, Range panels) const {
+    const auto& call = layer.call;
+    const Index first = chunk.place(view, t), n = plan.rows(view, t);
+    const T* b_n = Cell::kRecurrent && call.b_hh ? Layer<T>::in(call.b_hh) + 2 * layer.H : nullptr;
+    for (Index p = panels.first; p < panels.last; ++p) {
+      auto use = [&](Index from, int height, const T* sums) {
+        for (int m = 0; m < height; ++m) {
+          const Index i = from + m, b = chunk.example(view, i);
+          const T* h_old = chunk.previous(call.h, call.h0, layer.P, view, t, i);
+          const T* c_old = Cell::kHasCell ? chunk.previous(call.c, call.c0, layer.H, view, t, i) : h_old;
+          recurrent.vectors(p, sums + m * Panels::kVectors * kLanes<T>, [&](Index u, int lanes, const Vec<T>* a) {
+            const Unit<T> at{layer, t, b, u, lanes, layer.H};
+            const Vec<T> bias = b_n ? load<T>(b_n + u, lanes) : splat<T>(T(0));
+            Cell::forward(at, slots_of(first + i) + u, a, bias, c_old + u, cells + team.id * layer.H + u,
+                          layer.projected() ? h_old : h_old + u);
+          });
+        }
+      };
+      const T* a = state + first * layer.P;
+      if (layer.recurrent.gated)
+        gated.product(layer.P, a, layer.P, capacity * layer.P, recurrent.panel(p), n, use);
+      else
+        tiles.product(layer.P, a, layer.P, 0, recurrent.panel(p), n, use);
+    }
+  }
+};
+
+}  // namespace

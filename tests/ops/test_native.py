@@ -1,0 +1,253 @@
+"""The compiled kernels: every vector width, odd sizes, float32, threads, memory, and why they may not run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import recurdrop as rd
+from recurdrop import philox
+from recurdrop.errors import BackendError
+from recurdrop.ops import eager, native, reference
+from recurdrop.ops.contract import CELL, Call, Mode
+from recurdrop.ops.dispatch import backends, choose
+from recurdrop.ops.native import library, operators, recompute
+from recurdrop.sites import SITES, Masks
+from recurdrop.testing.backends import MODES, gradients, mask, problem
+from recurdrop.testing.compare import agree, error
+
+pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no native backend: {native.missing()}")
+
+# T, B, I, H and the projected width.
+SIZES = [(2, 1, 1, 1, 0), (101, 1, 5, 17, 3), (2, 7, 3, 50, 0), (1, 33, 5, 257, 0), (5, 33, 20, 257, 30)]
+
+
+@pytest.fixture(params=library.vectors() or ["none"])
+def width(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run with each vector width that this processor has."""
+    before = library.vector()
+    library.choose_vector(request.param)
+    assert library.vector() == request.param
+    yield request.param
+    library.choose_vector(before or "")
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def every_site(mode: Mode, size: tuple[int, ...], *, gated: bool = False, shared: tuple[str, ...] = ()) -> Masks:
+    sites = [site for site in SITES if CELL[mode] in SITES[site].cells]
+    return Masks(**{s: mask(s, mode, size, shared, gated and "gate" in SITES[s].axes, False) for s in sites})
+
+
+def made(mode: Mode, size: tuple[int, ...], masks: Masks, **options: bool) -> Call:
+    """A problem whose recurrence does not amplify rounding."""
+    call = problem(mode, size, masks, **options)
+    w_hh = (call.weights.w_hh.detach() / size[3] ** 0.5).requires_grad_()
+    return call._replace(weights=call.weights._replace(w_hh=w_hh))
+
+
+def narrow(value: object) -> object:
+    """The same in float32."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().float().requires_grad_(value.requires_grad) if value.is_floating_point() else value
+    if isinstance(value, tuple):
+        parts = [narrow(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
+
+
+def without_projection(mode: Mode, size: tuple[int, ...]) -> tuple[int, ...]:
+    return size if mode == "LSTM" else (*size[:4], 0)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("backend", [native, recompute], ids=["native", "recompute"])
+def test_odd_sizes_in_float64(width: str, backend: object, mode: Mode, size: tuple[int, ...]) -> None:
+    size = without_projection(mode, size)
+    for reverse, ragged, gated in itertools.product((False, True), repeat=3):
+        call = made(mode, size, every_site(mode, size, gated=gated), reverse=reverse, ragged=ragged)
+        found, expected = gradients(call, backend.run), gradients(call, reference.run)
+        agree({k: found[k] for k in expected}, expected, 1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_float32_errs_no_more_than_twice_what_pytorch_does(width: str, mode: Mode) -> None:
+    size = (9, 17, 20, 130, 0)
+    for masks in (Masks(), every_site(mode, size)):
+        exact = made(mode, size, masks)
+        expected = gradients(exact, reference.run)
+        call = narrow(exact)
+        plain, found = gradients(call, reference.run), gradients(call, native.run)
+        for name, value in expected.items():
+            assert error(found[name], value) <= 2 * error(plain[name], value) + 1e-7, name
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(7, 33, 20, 97, 30), (9, 3, 40, 260, 50)], ids=["rows", "units"])
+def test_any_number_of_threads(threads: None, mode: Mode, size: tuple[int, ...]) -> None:
+    """The first size has its rows split over threads, the second its units; two runs give the same bits."""
+    size = without_projection(mode, size)
+    for ragged in (False, True):
+        call = narrow(made(mode, size, every_site(mode, size), ragged=ragged))
+        torch.set_num_threads(1)
+        alone = gradients(call, native.run)
+        for count in (2, 3, 5):
+            torch.set_num_threads(count)
+            first, second = gradients(call, native.run), gradients(call, native.run)
+            agree(first, second, 0)
+            agree(first, alone, 1e-5)
+
+
+def test_uninitialised_memory_reaches_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All memory that the kernels are given, scratch included, is full of NaN."""
+    empty, empty_like, new_empty = torch.empty, torch.empty_like, torch.Tensor.new_empty
+
+    def poisoned(value: torch.Tensor) -> torch.Tensor:
+        return value.fill_(float("nan")) if value.is_floating_point() else value.fill_(0xFF)
+
+    for mode, ragged, backend in itertools.product(MODES, (False, True), (native, recompute)):
+        size = without_projection(mode, (13, 7, 5, 19, 3))
+        call = made(mode, size, every_site(mode, size), ragged=ragged)
+        expected = gradients(call, reference.run)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "empty", lambda *a, **k: poisoned(empty(*a, **k)))
+            patch.setattr(torch, "empty_like", lambda *a, **k: poisoned(empty_like(*a, **k)))
+            patch.setattr(torch.Tensor, "new_empty", lambda *a, **k: poisoned(new_empty(*a, **k)))
+            found = gradients(call, backend.run)
+        agree({k: found[k] for k in expected}, expected, 1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_lies_past_an_end_reaches_no_result(mode: Mode) -> None:
+    """NaN and infinity in padding, in the input and in incoming gradients."""
+    size = (6, 5, 3, 4, 0)
+    call = made(mode, size, every_site(mode, size), ragged=True)
+    clean = gradients(call, native.run)
+    past = torch.arange(6)[:, None] >= call.lengths
+    assert past.any()
+    x = call.x.detach().clone()
+    x[past] = float("nan")
+    dirty = gradients(call._replace(x=x.requires_grad_()), native.run)
+    agree(dirty, clean, 0)
+
+
+def test_backward_twice_and_without_some_gradients() -> None:
+    call = made("LSTM", (5, 3, 4, 6, 0), Masks())
+    y = native.run(call).y.sum()
+    first = torch.autograd.grad(y, (call.x, call.weights.w_hh), retain_graph=True)
+    second = torch.autograd.grad(y, (call.x, call.weights.w_hh))
+    assert all(map(torch.equal, first, second))
+    frozen = call._replace(x=call.x.detach(), weights=type(call.weights)(*(w.detach() for w in call.weights[:4])))
+    (only,) = torch.autograd.grad(native.run(frozen).h_n.sum(), frozen.h0)
+    expected = torch.autograd.grad(reference.run(frozen).h_n.sum(), frozen.h0)[0]
+    assert error(only, expected) < 1e-14
+
+
+def test_a_second_derivative_is_refused_with_the_remedy() -> None:
+    call = made("GRU", (3, 2, 2, 2, 0), Masks())
+    (first,) = torch.autograd.grad(native.run(call).y.sum(), call.x, create_graph=True)
+    with pytest.raises(BackendError, match=r'differentiable once.*backend="reference"'):
+        first.square().sum().backward()
+
+
+def test_the_operators_keep_the_rules_of_torch() -> None:
+    """Schemas, fake tensors and autograd registration, also for what a compiler traces."""
+    for mode, size in (("LSTM", (3, 2, 3, 4, 2)), ("GRU", (3, 2, 3, 4, 0))):
+        call = made(mode, size, Masks())
+        w = call.weights
+        arguments = (mode, call.x, call.h0, call.c0, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.w_hr, *[None] * 8, False, True)
+        torch.library.opcheck(operators.layer, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+def test_no_gates_are_kept_without_gradients() -> None:
+    call = narrow(made("LSTM", (5, 3, 4, 6, 0), Masks()))
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        native.run(call)
+        widths = [t.shape[-1] for t in kept if t.dim() == 3]
+        kept.clear()
+        recompute.run(call)
+        assert 24 in widths
+        assert 24 not in [t.shape[-1] for t in kept if t.dim() == 3]
+    with torch.no_grad():
+        agree({"y": native.run(call).y}, {"y": reference.run(call).y}, 1e-6)
+
+
+def test_an_empty_batch() -> None:
+    layer = rd.LSTM(3, 4, noise=rd.Zoneout())
+    y, (h, c) = layer(torch.zeros(5, 0, 3))
+    y.sum().backward()
+    assert (y.shape, h.shape, c.shape) == ((5, 0, 4), (1, 0, 4), (1, 0, 4))
+    assert all(p.grad is not None and not p.grad.any() for p in layer.parameters())
+
+
+@pytest.mark.parametrize(
+    "sizes", [(1, 1, 1, 1), (3, 5, 2, 7), (2, 3, 4, 64), (2, 1, 1, 129), (1, 1, 300, 1300)], ids=str
+)
+def test_compiled_random_bits_are_those_of_the_generator(width: str, threads: None, sizes: tuple[int, ...]) -> None:
+    expected_of = philox.keep_bits._init_fn
+    for key, threshold, count in itertools.product((0, -1, 2**40 + 5), (0, 1, 2**31, 2**32), (1, 3)):
+        torch.set_num_threads(count)
+        key_tensor = torch.tensor(key)
+        found = torch.ops.recurdrop.keep_bits(key_tensor, 5 | 3 << 8, list(sizes), threshold)
+        assert torch.equal(found, expected_of(key_tensor, 5 | 3 << 8, list(sizes), threshold))
+
+
+def test_a_backend_that_is_missing_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "MISSING", "there was no compiler")
+    assert dict(backends())["native"] == "there was no compiler"
+    facts = native_problem()
+    assert choose(facts).name == "eager"
+    with pytest.raises(BackendError, match=r'backend="native" can\'t run this: there was no compiler\. Use'):
+        choose(facts, "native")
+
+
+def native_problem() -> object:
+    from recurdrop.ops.contract import Problem
+
+    return Problem("LSTM", torch.float32, "cpu", ("cell",), False, False, False, False)
+
+
+@pytest.mark.parametrize(("wanted", "said"), [("plain", "plain None"), ("sse9", "must be one of")])
+def test_the_environment_chooses_the_vector_width(wanted: str, said: str) -> None:
+    code = "from recurdrop.ops.native import library; print(library.vector(), library.MISSING)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, library.VECTOR: wanted}, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert said in ran.stdout
+    if wanted == "sse9":
+        assert "got 'sse9'" in ran.stdout
+
+
+def test_an_unknown_width_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the vector width must be one of .*plain; got 'sse9'"):
+        library.choose_vector("sse9")
+
+
+def test_all_widths_of_this_machine_were_compiled() -> None:
+    """A width that fails to compile is left out of the build with a warning only."""
+    assert library.vectors()[-1] == "plain"
+    capability = torch.backends.cpu.get_cpu_capability()
+    if capability == "AVX512":
+        assert library.vectors() == ("avx512", "avx2", "plain")
+    elif capability == "AVX2":
+        assert library.vectors() == ("avx2", "plain")
+
+
+def test_the_sums_of_eager_and_native_differ() -> None:
+    """They are two programs; else the comparisons above would compare one with itself."""
+    call = narrow(made("GRU", (9, 3, 20, 31, 0), Masks()))
+    assert not torch.equal(native.run(call).y, eager.run(call).y)
