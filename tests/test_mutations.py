@@ -13,7 +13,8 @@ import recurdrop as rd
 from recurdrop import masks as masks_module
 from recurdrop import philox as philox_module
 from recurdrop.nn import base, sequences
-from recurdrop.ops import gru_loop, lstm_loop, outside, product, reference
+from recurdrop.ops import gru_loop, lstm_loop, native, outside, product, reference
+from recurdrop.ops.native import operators
 from recurdrop.plan import Noise
 from recurdrop.sites import SITES, Masks
 from recurdrop.testing import BackendConformance, MethodConformance
@@ -55,6 +56,10 @@ class Eager(BackendConformance):
     backend = "eager"
 
 
+class Native(BackendConformance):
+    backend = "native"
+
+
 def swap_gates(patch: Patch) -> None:
     right = lstm_loop.forward
     patch.setattr(lstm_loop, "forward", lambda loop: right(loop._replace(x=loop.x.roll(loop.x.shape[2] // 4, 2))))
@@ -63,6 +68,9 @@ def swap_gates(patch: Patch) -> None:
 def drop_a_site(patch: Patch) -> None:
     right = lstm_loop.forward
     patch.setattr(lstm_loop, "forward", lambda loop: right(loop._replace(zone_c=None)))
+    compiled = native.compute
+    less = lambda call, save: compiled(call._replace(masks=call.masks._replace(zone_c=None)), save=save)  # noqa: E731
+    patch.setattr(native, "compute", less)
 
 
 def shift_a_mask_in_time(patch: Patch) -> None:
@@ -90,6 +98,7 @@ def mask_the_stored_state(patch: Patch) -> None:
         return out if base is None else out.add_(base)
 
     patch.setattr(product.RecurrentProduct, "forward", forward)
+    patch.setattr(native, "supports", lambda problem: "the mistake is in the eager loop")
 
 
 def build_h_from_the_zoned_cell(patch: Patch) -> None:
@@ -171,15 +180,36 @@ def hold_no_state(patch: Patch) -> None:
     patch.setattr(eager, "_hold", lambda zone, past: zone)
 
 
+def share_over_time(patch: Patch) -> None:
+    def described(mask, dtype):
+        found, held = right(mask, dtype)
+        found.time = 0
+        return found, held
+
+    right = operators._mask
+    patch.setattr(operators, "_mask", described)
+
+
+def swap_two_sites(patch: Patch) -> None:
+    right = native.layer
+    patch.setattr(native, "layer", lambda *a: right(*a[:11], a[12], a[11], *a[13:]))
+
+
+def forget_the_lengths(patch: Patch) -> None:
+    right = native.layer
+    patch.setattr(native, "layer", lambda *a: right(*a[:16], None, *a[17:]))
+
+
 def change_a_round(patch: Patch) -> None:
     patch.setattr(philox_module, "_WEYL", (0x9E3779B9, 0xBB67AE86))
 
 
-def every_site(mode: str) -> None:
+def every_site(mode: str, backend: type[BackendConformance] = Eager) -> None:
     """The smallest case of the backend's suite with every site in it."""
     sites = [s for s in SITES if mode in SITES[s].cells]
     size = (4, 3, 3, 5, 0)
-    assert Eager().compare(problem(mode, size, Masks(**{s: mask(s, mode, size, (), False, False) for s in sites})))
+    masks = Masks(**{s: mask(s, mode, size, (), False, False) for s in sites})
+    assert backend().compare(problem(mode, size, masks, ragged=backend is Native))
 
 
 MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
@@ -206,6 +236,11 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
     (freeze_the_weight, lambda: WeightDrop().test_parameters_learn_and_stay("GRU", "bidirectional")),
     (sort_the_rows, lambda: Locked().test_ragged_rows_are_the_callers("LSTM")),
     (hold_no_state, lambda: Variational().test_backends_agree_with_the_reference("GRU", "packed")),
+    *(
+        (mistake, lambda: every_site("LSTM", Native))
+        for mistake in (share_over_time, swap_two_sites, forget_the_lengths)
+        if native.missing() is None
+    ),
     (change_a_round, lambda: test_random.test_published_vectors(*test_random.KNOWN[0], as_tensor=False)),
 ]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from recurdrop import methods
+from recurdrop.ops import native
 from recurdrop.ops.dispatch import backends
 
 Run = Callable[..., Any]
@@ -45,6 +47,18 @@ def test_doctor_says_versions_threads_and_each_backend(recurdrop: Run) -> None:
     for name, _ in backends():
         assert f"backend {name}" in facts
     assert "torch threads" in facts
+    if native.missing() is None:
+        assert facts["vector width"][2] == native.about()["vector width"].split()[0]
+        assert "native threads" in facts
+
+
+def test_doctor_says_what_forces_the_vector_width() -> None:
+    """In a process of its own, where the variable is read."""
+    command = [sys.executable, "-c", "from recurdrop.cli import main; main()", "doctor"]
+    for wanted, said in (("plain", "plain of"), ("mmx", "RECURDROP_VECTOR must be one of")):
+        environment = {**os.environ, "RECURDROP_VECTOR": wanted, "COLUMNS": "200"}
+        out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        assert native.missing() or said in out
 
 
 def test_doctor_says_why_a_backend_is_missing(recurdrop: Run, monkeypatch: pytest.MonkeyPatch) -> None:

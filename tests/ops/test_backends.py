@@ -9,6 +9,7 @@ from recurdrop.errors import BackendError
 from recurdrop.ops import eager, native, reference, torch_nn
 from recurdrop.ops.contract import Problem
 from recurdrop.ops.dispatch import BACKENDS, backends, choose, run
+from recurdrop.ops.native import recompute
 from recurdrop.sites import SITES, Masks
 from recurdrop.testing import BackendConformance
 from recurdrop.testing.backends import MODES, gradients, mask, problem
@@ -22,6 +23,11 @@ class TestEager(BackendConformance):
 @pytest.mark.skipif(native.missing() is not None, reason=f"no native backend: {native.missing()}")
 class TestNative(BackendConformance):
     backend = "native"
+
+
+@pytest.mark.skipif(native.missing() is not None, reason=f"no native backend: {native.missing()}")
+class TestRecompute(BackendConformance):
+    backend = "recompute"
 
 
 class TestTorch(BackendConformance):
@@ -75,14 +81,15 @@ def test_a_forced_backend_that_cannot_says_why(wanted: str, fact: dict, reason: 
 
 def test_an_unknown_backend_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="backend must be 'auto' or one of 'native', 'torch', 'eager', 'reference'; got 'cuda'"
+        ValueError,
+        match="backend must be 'auto' or one of 'native', 'torch', 'eager', 'reference', 'recompute'; got 'cuda'",
     ):
         choose(facts(), "cuda")
 
 
 def test_every_backend_is_listed() -> None:
     assert [name for name, _ in backends()] == list(BACKENDS)
-    assert set(BACKENDS.values()) == {native, torch_nn, eager, reference}
+    assert set(BACKENDS.values()) == {native, torch_nn, eager, reference, recompute}
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recurdrop.ops import native
 from recurdrop.ops.dispatch import backends
 from recurdrop.train.environment import versions
 
@@ -23,6 +24,7 @@ def doctor() -> None:
         "devices": ", ".join(["cpu", *devices]),
     }
     facts |= {f"backend {name}": reason or "available" for name, reason in backends()}
+    facts |= native.about()
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, fact in facts.items():
         table.add_row(Text(name), Text(fact))

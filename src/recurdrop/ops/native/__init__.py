@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from recurdrop.ops import outside
 from recurdrop.ops.contract import Call, Problem, Result
 from recurdrop.ops.native import library, random
 from recurdrop.ops.native.operators import layer
-from recurdrop.ops.outside import effective
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -18,6 +18,17 @@ if library.CORE is not None:
 def missing() -> str | None:
     """Say why this backend can't run anything here, or None if it can."""
     return library.MISSING
+
+
+def about() -> dict[str, str]:
+    """Say which vector width is in use, which others there are, and whose threads run it."""
+    if library.CORE is None:
+        return {}
+    borrowed = "torch's OpenMP pool" if library.torch_openmp() else "one, for torch's OpenMP pool was not found"
+    return {
+        "vector width": f"{library.vector()} of {', '.join(library.vectors())} ({library.VECTOR} forces one)",
+        "native threads": borrowed,
+    }
 
 
 def supports(problem: Problem) -> str | None:
@@ -53,8 +64,8 @@ def compute(call: Call, *, save: bool) -> Result:
         call.x,
         h0,
         c0,
-        effective(w.w_ih, masks.weight_ih),
-        effective(w.w_hh, masks.weight_hh),
+        outside.effective(w.w_ih, masks.weight_ih),
+        outside.effective(w.w_hh, masks.weight_hh),
         w.b_ih,
         w.b_hh,
         w.w_hr,

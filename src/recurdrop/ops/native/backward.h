@@ -20,16 +20,16 @@ struct Backward {
   T* da;                           // of the slots, (capacity, slots·H)
   T *d_projected, *emitted;        // of h~, (capacity, P), and o ⊙ tanh(c~), (capacity, H), with a projection
   T* sums;                         // of da over rows, (slots·H)
-  T* factor;                       // right factor of a weight gradient, panels of the chunk's rows
+  T *x_factor, *h_factor;          // right factors of the weights' gradients, panels of the chunk's rows
   T* left;                         // its left factor, a tile's columns of da, one block a thread
   int32_t* row;                    // t·B + b of each place in a chunk
   Arena nothing{nullptr};
   Remake<T, Cell> remake;          // where the call holds no gates
-  Tiles<T, kWide> wide;
-  Tiles<T, kWide, Left::columns> outer;
+  WideTiles<T> wide;
+  WideTiles<T, Left::columns> outer;
 
   Backward(const recurdrop_call& call, Arena& arena)
-      : layer(call), plan(call, kGates, sizeof(T), arena), steps(ceil_div(call.time, ceil_div(call.time * call.batch, 320))),
+      : layer(call), plan(call, kGates, sizeof(T), arena), steps(steps_of(call)),
         capacity(smaller(steps, layer.T_) * layer.B), width(Cell::kSlots * layer.H),
         // One more line, for rows a power of two apart would all fall into the same few sets of the cache.
         stride(width + 64 / Index(sizeof(T))),
@@ -38,14 +38,20 @@ struct Backward {
         to_emitted(layer.projected() ? WidePanels<T>::take(arena, layer.P, layer.H) : WidePanels<T>{}),
         dh(arena.take<T>(layer.B * layer.P)), dc(arena.take<T>(Cell::kHasCell ? layer.B * layer.H : 0)),
         da(arena.take<T>(capacity * stride)),
-        d_projected(layer.projected() ? arena.take<T>(capacity * layer.P) : nullptr),
+        d_projected(layer.projected() ? arena.take<T>(capacity * layer.P + 64) : nullptr),
         emitted(layer.projected() ? arena.take<T>(capacity * layer.H) : nullptr), sums(arena.take<T>(width + kLanes<T>)),
-        factor(arena.take<T>(WidePanels<T>::count(larger(layer.I, larger(layer.P, layer.H))) * capacity *
-                             WidePanels<T>::kColumns)),
+        x_factor(arena.take<T>(WidePanels<T>::count(larger(layer.I, layer.H)) * capacity * WidePanels<T>::kColumns)),
+        h_factor(arena.take<T>(WidePanels<T>::count(layer.P) * capacity * WidePanels<T>::kColumns)),
         left(arena.take<T>(plan.threads * left_size())), row(arena.take<int32_t>(capacity)),
         remake(layer, plan, capacity, call.gates ? nothing : arena) {}
 
-  Index left_size() const { return ceil_div(capacity * outer.most, 16) * 16; }
+  // Rows enough for long products, few enough for the gradients of their gates to stay in the second cache.
+  static Index steps_of(const recurdrop_call& call) {
+    const Index row = Cell::kSlots * call.hidden * Index(sizeof(T));
+    const Index rows = larger(512, smaller(2048, (Index(3) << 19) / row));
+    return ceil_div(call.time, ceil_div(call.time * call.batch, rows));
+  }
+  Index left_size() const { return ceil_div(capacity * outer.most, 16) * 16 + 64; }
 
   void run(const Team& team) const {
     const Share mine = share(team);
@@ -90,20 +96,20 @@ struct Backward {
 
   void pack(const Team& team) const {
     const auto& call = layer.call;
-    to_state.each_vector(part(to_state.count(layer.P), team.id, team.size), [&](T* to, Index u, int valid) {
+    to_state.each_vector(part(to_state.count(layer.P), team.id, team.size), [&](T* to, int n, Index u, int valid) {
       for (int s = 0; s < kGates; ++s)
-        pack_rows<T>(to + s * layer.H * to_state.kColumns, kWide,
+        pack_rows<T>(to + s * layer.H * n * kLanes<T>, n,
                      Layer<T>::in(call.w_hh) + Cell::recurrent_gate(s) * layer.H * layer.P + u, layer.P, layer.H, valid);
     });
     if (call.d_x)
-      to_input.each_vector(part(to_input.count(layer.I), team.id, team.size), [&](T* to, Index u, int valid) {
+      to_input.each_vector(part(to_input.count(layer.I), team.id, team.size), [&](T* to, int n, Index u, int valid) {
         for (int s = 0; s < kGates; ++s)
-          pack_rows<T>(to + s * layer.H * to_input.kColumns, kWide,
+          pack_rows<T>(to + s * layer.H * n * kLanes<T>, n,
                        Layer<T>::in(call.w_ih) + Cell::input_gate(s) * layer.H * layer.I + u, layer.I, layer.H, valid);
       });
     if (layer.projected())
-      to_emitted.each_vector(part(to_emitted.count(layer.H), team.id, team.size), [&](T* to, Index u, int valid) {
-        pack_rows<T>(to, kWide, Layer<T>::in(call.w_hr) + u, layer.H, layer.P, valid);
+      to_emitted.each_vector(part(to_emitted.count(layer.H), team.id, team.size), [&](T* to, int n, Index u, int valid) {
+        pack_rows<T>(to, n, Layer<T>::in(call.w_hr) + u, layer.H, layer.P, valid);
       });
   }
 
@@ -127,14 +133,12 @@ struct Backward {
       leave_zone(mine, t, n, place);
       if (!plan.by_rows()) team.sync();
       for (Index p = mine.emitted.first; p < mine.emitted.last; ++p)
-        wide.product(layer.P, d_projected + place * layer.P, layer.P, 0, to_emitted.panel(p), n,
-                     [&](Index from, int height, const T* found) {
-                       for (int m = 0; m < height; ++m) {
-                         const Place at = place_of(mine, chunk, t, from + m, place + from + m);
-                         to_emitted.vectors(p, found + m * to_emitted.kColumns,
-                                            [&](Index u, int lanes, Vec<T> d) { gates(at, t, u, lanes, d); });
-                       }
-                     });
+        to_emitted.product(wide, p, 0, layer.P, d_projected + place * layer.P, layer.P, n,
+                           [&](Index i, const T* found) {
+                             const Place at = place_of(mine, chunk, t, i, place + i);
+                             to_emitted.vectors(p, found,
+                                                [&](Index u, int lanes, Vec<T> d) { gates(at, t, u, lanes, d); });
+                           });
     } else {
       for (Index i = 0; i < n; ++i) {
         const Place at = place_of(mine, chunk, t, i, place + i);
@@ -211,18 +215,15 @@ struct Backward {
     const T* a = da + place * stride + Cell::kRecurrent * layer.H;
     for (Index p = mine.state.first; p < mine.state.last; ++p)
       for (int s = 0; s < passes; ++s)
-        wide.product(inner, a + s * inner, stride, 0, to_state.panel(p) + s * inner * to_state.kColumns, n,
-                     [&](Index from, int height, const T* found) {
-                       for (int m = 0; m < height; ++m) {
-                         const Index b = example(mine, from + m);
-                         T* to = dh + (plan.first[mine.view] + from + m) * layer.P;
-                         to_state.vectors(p, found + m * to_state.kColumns, [&](Index u, int lanes, Vec<T> d) {
-                           d = layer.recurrent.times(d, t, b, Cell::recurrent_gate(s), u, lanes);
-                           d = layer.detach.times(d, t, b, 0, u, lanes);
-                           store<T>(to + u, load<T>(to + u, lanes) + d, lanes);
-                         });
-                       }
-                     });
+        to_state.product(wide, p, s * inner, inner, a + s * inner, stride, n, [&](Index i, const T* found) {
+          const Index b = example(mine, i);
+          T* to = dh + (plan.first[mine.view] + i) * layer.P;
+          to_state.vectors(p, found, [&](Index u, int lanes, Vec<T> d) {
+            d = layer.recurrent.times(d, t, b, Cell::recurrent_gate(s), u, lanes);
+            d = layer.detach.times(d, t, b, 0, u, lanes);
+            store<T>(to + u, load<T>(to + u, lanes) + d, lanes);
+          });
+        });
   }
 
   // The gradient of x for all rows of the chunk; 0 past an example's length.
@@ -235,17 +236,15 @@ struct Backward {
     const T* a = da + mine.first * stride + Cell::kInput * layer.H;
     for (Index p = 0; p < to_input.count(layer.I); ++p)
       for (int s = 0; s < passes; ++s)
-        wide.product(inner, a + s * inner, stride, 0, to_input.panel(p) + s * inner * to_input.kColumns,
-                     mine.last - mine.first, [&](Index from, int height, const T* found) {
-                       for (int m = 0; m < height; ++m) {
-                         const Index at = row[mine.first + from + m], t = at / layer.B, b = at % layer.B;
-                         T* to = d_x + at * layer.I;
-                         to_input.vectors(p, found + m * to_input.kColumns, [&](Index u, int lanes, Vec<T> d) {
-                           d = layer.input.times(d, t, b, Cell::input_gate(s), u, lanes);
-                           store<T>(to + u, s ? load<T>(to + u, lanes) + d : d, lanes);
+        to_input.product(wide, p, s * inner, inner, a + s * inner, stride, mine.last - mine.first,
+                         [&](Index i, const T* found) {
+                           const Index at = row[mine.first + i], t = at / layer.B, b = at % layer.B;
+                           T* to = d_x + at * layer.I;
+                           to_input.vectors(p, found, [&](Index u, int lanes, Vec<T> d) {
+                             d = layer.input.times(d, t, b, Cell::input_gate(s), u, lanes);
+                             store<T>(to + u, s ? load<T>(to + u, lanes) + d : d, lanes);
+                           });
                          });
-                       }
-                     });
     if (!plan.ragged) return;
     for (int v = team.id; v < plan.views; v += team.size)
       for (Index t = begin; t < end; ++t)
@@ -253,108 +252,105 @@ struct Backward {
           memset(d_x + (t * layer.B + chunk.example(v, i)) * layer.I, 0, size_t(layer.I) * sizeof(T));
   }
 
-  // The gradients of weights and biases from all rows of the chunk.
+  // The gradients of weights and biases from all rows of the chunk. A slot is in the products with x, with h or both.
   void weights(const Team& team, const Gather<T>& chunk, bool first) const {
     const auto& call = layer.call;
-    const Index count = plan.all_rows(chunk.chunk.begin, chunk.chunk.end);
-    if (call.d_w_ih) {
-      const int passes = layer.input.gated ? kGates : 1;
-      for (int s = 0; s < passes; ++s) {
-        lay_out(team, chunk, layer.I, layer.input, Cell::input_gate(s),
+    if (!call.d_w_ih) return;
+    const bool apart = layer.input.gated || layer.recurrent.gated;
+    for (int s = 0; s < Cell::kSlots; s += apart ? 1 : Cell::kSlots) {
+      const int of_x = s - Cell::kInput, of_h = s - Cell::kRecurrent;
+      if (s == 0 || (layer.input.gated && of_x < kGates))
+        lay_out(team, chunk, WidePanels<T>{x_factor, capacity, layer.I}, layer.input, Cell::input_gate(of_x),
                 [&](int view, Index t, Index i, Index) { return chunk.x(t, chunk.example(view, i)); });
-        add(team, da + Cell::kInput * layer.H, stride, passes > 1 ? s * layer.H : 0, kGates * layer.H / passes, count,
-            layer.I, Layer<T>::out(call.d_w_ih), first,
-            [&](Index m) { return Cell::input_gate(int(m / layer.H)) * layer.H + m % layer.H; });
-      }
+      if (s == 0 || (layer.recurrent.gated && of_h >= 0))
+        lay_out(team, chunk, WidePanels<T>{h_factor, capacity, layer.P}, layer.recurrent,
+                Cell::recurrent_gate(of_h > 0 ? of_h : 0), [&](int view, Index t, Index i, Index) {
+                  return chunk.previous(call.h, call.h0, layer.P, view, t, i);
+                });
+      team.sync();
+      add_slots(team, s, apart ? s + 1 : Cell::kSlots, plan.all_rows(chunk.chunk.begin, chunk.chunk.end), first);
+      team.sync();
     }
-    if (call.d_w_hh) {
-      const int passes = layer.recurrent.gated ? kGates : 1;
-      for (int s = 0; s < passes; ++s) {
-        lay_out(team, chunk, layer.P, layer.recurrent, Cell::recurrent_gate(s), [&](int view, Index t, Index i, Index) {
-          return chunk.previous(call.h, call.h0, layer.P, view, t, i);
-        });
-        add(team, da + Cell::kRecurrent * layer.H, stride, passes > 1 ? s * layer.H : 0, kGates * layer.H / passes,
-            count, layer.P, Layer<T>::out(call.d_w_hh), first,
-            [&](Index m) { return Cell::recurrent_gate(int(m / layer.H)) * layer.H + m % layer.H; });
-      }
-    }
-    if (call.d_w_hr) {
+    if (layer.projected()) {
       const Site<T> none{recurdrop_mask{}};
-      lay_out(team, chunk, layer.H, none, 0, [&](int, Index, Index, Index place) { return emitted + place * layer.H; });
-      add(team, d_projected, layer.P, 0, layer.P, count, layer.H, Layer<T>::out(call.d_w_hr), first,
-          [](Index m) { return m; });
+      const WidePanels<T> factor{x_factor, capacity, layer.H};
+      lay_out(team, chunk, factor, none, 0,
+              [&](int, Index, Index, Index place) { return emitted + place * layer.H; });
+      team.sync();
+      const Index blocks = ceil_div(layer.P, outer.most), count = plan.all_rows(chunk.chunk.begin, chunk.chunk.end);
+      const Range mine = part(blocks, team.id, team.size);
+      for (Index block = mine.first; block < mine.last; ++block) {
+        const Index m0 = layer.P * block / blocks, height = layer.P * (block + 1) / blocks - m0;
+        const T* columns = pack_left(team, d_projected + m0, layer.P, count, height, nullptr);
+        add(factor, columns, count, height, Layer<T>::out(call.d_w_hr) + m0 * layer.H, first);
+      }
+      team.sync();
     }
-    if (call.d_b_ih) add_rows(team, count);
   }
 
-  // Put the chunk's rows of a factor, masked, into panels: those that row_of(view, t, i, place) points at.
+  // Lay the chunk's rows of a factor, masked, out in panels: those that row_of(view, t, i, place) points at.
   template <class RowOf>
-  void lay_out(const Team& team, const Gather<T>& chunk, Index columns, const Site<T>& mask, int gate,
+  void lay_out(const Team& team, const Gather<T>& chunk, const WidePanels<T>& panels, const Site<T>& mask, int gate,
                RowOf row_of) const {
-    const WidePanels<T> panels{factor, capacity, columns};
     const Range mine = part(plan.all_rows(chunk.chunk.begin, chunk.chunk.end), team.id, team.size);
     for (int v = 0; v < plan.views; ++v)
       chunk.each(v, [&](Index place, Index t, Index i) {
         if (place < mine.first || place >= mine.last) return;
         const Index b = chunk.example(v, i);
         const T* from = row_of(v, t, i, place);
-        for (Index p = 0; p < panels.count(columns); ++p)
-          for (int j = 0; j < kWide; ++j) {
-            const Index u = p * panels.kColumns + j * kLanes<T>;
-            const int n = int(larger(0, smaller(columns - u, kLanes<T>)));
-            store<T>(panels.panel(p) + place * panels.kColumns + j * kLanes<T>,
-                     n > 0 ? mask.times(load<T>(from + u, n), t, b, gate, u, n) : splat<T>(T(0)));
-          }
-      });
-    team.sync();
-  }
-
-  // target[target_row(m)] (+)= Σ over rows of a[row][m] · factor[row], for m in [first_m, first_m + wide_m).
-  template <class Target>
-  void add(const Team& team, const T* a, Index apart, Index first_m, Index wide_m, Index count, Index columns,
-           T* target, bool fresh, Target target_row) const {
-    const WidePanels<T> panels{factor, capacity, columns};
-    T* columns_of_a = left + team.id * left_size();
-    const Index blocks = ceil_div(wide_m, outer.most);
-    const Range mine = part(blocks, team.id, team.size);
-    for (Index block = mine.first; block < mine.last; ++block) {
-      const Index m0 = first_m + wide_m * block / blocks, height = first_m + wide_m * (block + 1) / blocks - m0;
-      pack_left(columns_of_a, a + m0, apart, count, height);
-      for (Index p = 0; p < panels.count(columns); ++p)
-        {
-          for (Index m = 0; m < height; ++m) prefetch(target + target_row(m0 + m) * columns + p * panels.kColumns);
-        outer.product(count, columns_of_a, 0, 0, panels.panel(p), height, [&](Index, int, const T* found) {
-          for (Index m = 0; m < height; ++m) {
-            T* to = target + target_row(m0 + m) * columns;
-            panels.vectors(p, found + m * panels.kColumns, [&](Index u, int n, Vec<T> sum) {
-              store<T>(to + u, fresh ? sum : load<T>(to + u, n) + sum, n);
-            });
-          }
+        panels.each_vector({0, panels.count(panels.columns)}, [&](T* to, int wide, Index u, int n) {
+          store<T>(to + place * wide * kLanes<T>, mask.times(load<T>(from + u, n), t, b, gate, u, n));
         });
-        }
+      });
+  }
+
+  // What slots [begin, end) of da give to the weights and, summed, to the biases.
+  void add_slots(const Team& team, int begin, int end, Index count, bool first) const {
+    const Index blocks = ceil_div(layer.H, outer.most);
+    const Range mine = part((end - begin) * blocks, team.id, team.size);
+    for (Index k = mine.first; k < mine.last; ++k) {
+      const int s = begin + int(k / blocks), of_x = s - Cell::kInput, of_h = s - Cell::kRecurrent;
+      const Index u = layer.H * (k % blocks) / blocks, height = layer.H * (k % blocks + 1) / blocks - u;
+      const T* columns = pack_left(team, da + s * layer.H + u, stride, count, height, sums + s * layer.H + u);
+      if (of_x < kGates)
+        add({x_factor, capacity, layer.I}, columns, count, height,
+            Layer<T>::out(layer.call.d_w_ih) + (Cell::input_gate(of_x) * layer.H + u) * layer.I, first);
+      if (of_h >= 0)
+        add({h_factor, capacity, layer.P}, columns, count, height,
+            Layer<T>::out(layer.call.d_w_hh) + (Cell::recurrent_gate(of_h) * layer.H + u) * layer.P, first);
     }
-    team.sync();
   }
 
-  // A tile's columns of a, side by side.
-  static void pack_left(T* to, const T* a, Index apart, Index count, Index height) {
-    if (height == decltype(outer)::most)
-      for (Index k = 0; k < count; ++k) memcpy(to + k * decltype(outer)::most, a + k * apart, sizeof(T) * decltype(outer)::most);
-    else
-      for (Index k = 0; k < count; ++k)
-        for (Index m = 0; m < height; ++m) to[k * height + m] = a[k * apart + m];
+  // target[m] (+)= Σ over rows of left[row][m] · factor[row], for `height` rows m of the target.
+  void add(const WidePanels<T>& factor, const T* left_columns, Index count, Index height, T* target, bool fresh) const {
+    for (Index p = 0; p < factor.count(factor.columns); ++p) {
+      for (Index m = 0; m < height; ++m) prefetch(target + m * factor.columns + p * factor.kColumns);
+      factor.product(outer, p, 0, count, left_columns, 0, height, [&](Index m, const T* found) {
+        T* to = target + m * factor.columns;
+        factor.vectors(p, found, [&](Index u, int n, Vec<T> sum) {
+          store<T>(to + u, fresh ? sum : load<T>(to + u, n) + sum, n);
+        });
+      });
+    }
   }
 
-  // Add the rows of da up, for the biases.
-  void add_rows(const Team& team, Index count) const {
-    const Range mine = part(ceil_div(width, kLanes<T>), team.id, team.size);
+  // A tile's columns of a, side by side; `total` grows by their sums over the rows. Whole vectors are copied: what is too
+  // much of one row, the next one overwrites.
+  T* pack_left(const Team& team, const T* a, Index apart, Index count, Index height, T* total) const {
+    constexpr int vectors = int(ceil_div(WideTiles<T>::most, kLanes<T>));
+    T* to = left + team.id * left_size();
+    Vec<T> sum[vectors];
+    for (int v = 0; v < vectors; ++v) sum[v] = splat<T>(T(0));
     for (Index k = 0; k < count; ++k)
-      for (Index v = mine.first; v < mine.last; ++v) {
-        const Index u = v * kLanes<T>;
-        const int n = int(smaller(width - u, kLanes<T>));
-        const Vec<T> d = load<T>(da + k * stride + u, n);
-        store<T>(sums + u, load<T>(sums + u, n) + d, n);
+      UNROLL for (int v = 0; v < vectors; ++v) {
+        const Vec<T> row = load<T>(a + k * apart + v * kLanes<T>);
+        store<T>(to + k * height + v * kLanes<T>, row);
+        sum[v] += row;
       }
+    T sums_of[vectors * kLanes<T>];
+    for (int v = 0; v < vectors; ++v) store<T>(sums_of + v * kLanes<T>, sum[v]);
+    for (Index m = 0; m < height && total; ++m) total[m] += sums_of[m];
+    return to;
   }
 
   void finish(const Team& team, const Share& mine) const {

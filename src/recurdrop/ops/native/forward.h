@@ -44,6 +44,14 @@ struct GatePanels {
   }
 };
 
+// The tiles of wide panels: of kWide vectors, and of one where a last panel has no more.
+template <class T, Left L = Left::rows>
+struct WideTiles {
+  static constexpr int most = kMostRows<kWide>;
+  Tiles<T, kWide, L> wide;
+  Tiles<T, 1, L> narrow;
+};
+
 // Panels of kWide vectors over the columns of a matrix, for products that no cell follows.
 template <class T>
 struct WidePanels {
@@ -55,23 +63,38 @@ struct WidePanels {
   static WidePanels take(Arena& arena, Index inner, Index columns) {
     return {arena.take<T>(count(columns) * inner * kColumns), inner, columns};
   }
-  T* panel(Index p) const { return data + p * inner * kColumns; }
-  // Call use(first column, lanes in use, sums) for each vector of a tile's row.
+  // Vectors of panel p.
+  int wide(Index p) const { return int(smaller(kWide, ceil_div(columns - p * kColumns, kLanes<T>))); }
+  T* panel(Index p, Index k = 0) const { return data + p * inner * kColumns + k * wide(p) * kLanes<T>; }
+
+  // The product of `inner` columns of a with rows [k, k + inner) of panel p: use(row, its sums).
+  template <Left L, class Use>
+  INLINE void product(const WideTiles<T, L>& tiles, Index p, Index k, Index inner, const T* a, Index stride, Index rows,
+                      Use use) const {
+    const int vectors = wide(p);
+    auto each = [&](Index first, int height, const T* sums) {
+      for (int m = 0; m < height; ++m) use(first + m, sums + m * vectors * kLanes<T>);
+    };
+    if (vectors == kWide)
+      tiles.wide.product(inner, a, stride, 0, panel(p, k), rows, each);
+    else
+      tiles.narrow.product(inner, a, stride, 0, panel(p, k), rows, each);
+  }
+  // Call use(first column, lanes in use, sums) for each vector of a row's sums.
   template <class Use>
   INLINE void vectors(Index p, const T* sums, Use use) const {
-    for (int j = 0; j < kWide; ++j) {
+    for (int j = 0; j < wide(p); ++j) {
       const Index u = p * kColumns + j * kLanes<T>;
-      if (u >= columns) return;
       use(u, int(smaller(columns - u, kLanes<T>)), load<T>(sums + j * kLanes<T>));
     }
   }
-  // Where vector j of panel p gets its columns from.
+  // Call pack(where vector j of row 0 stands, vectors from row to row, its first column, its lanes in use).
   template <class Pack>
   void each_vector(Range panels, Pack pack) const {
     for (Index p = panels.first; p < panels.last; ++p)
-      for (int j = 0; j < kWide; ++j) {
+      for (int j = 0; j < wide(p); ++j) {
         const Index u = p * kColumns + j * kLanes<T>;
-        pack(panel(p) + j * kLanes<T>, smaller(u, columns - 1), int(larger(0, smaller(columns - u, kLanes<T>))));
+        pack(panel(p) + j * kLanes<T>, wide(p), u, int(smaller(columns - u, kLanes<T>)));
       }
   }
 };
@@ -167,7 +190,7 @@ struct Forward {
   Row<T>* rows;  // of a step, for each thread
   Tiles<T, Panels::kVectors> tiles;
   Tiles<T, Panels::kVectors, Left::gated> gated;
-  Tiles<T, kWide> wide;
+  WideTiles<T> wide;
 
   Forward(const recurdrop_call& call, Arena& arena)
       : layer(call), plan(call, Cell::kGates, sizeof(T), arena), steps(larger(1, 64 / larger(1, layer.B))),
@@ -200,10 +223,10 @@ struct Forward {
     recurrent.pack(Layer<T>::in(layer.call.w_hh), Cell::recurrent_gate,
                    part(Panels::count(layer.H), team.id, team.size));
     if (layer.projected())
-      projection.each_vector(part(projection.count(layer.P), team.id, team.size), [&](T* to, Index u, int valid) {
-        pack_columns<T>(to, kWide, Layer<T>::in(layer.call.w_hr) + u * layer.H, layer.H, layer.H, valid);
+      projection.each_vector(part(projection.count(layer.P), team.id, team.size), [&](T* to, int n, Index u, int valid) {
+        pack_columns<T>(to, n, Layer<T>::in(layer.call.w_hr) + u * layer.H, layer.H, layer.H, valid);
       });
-    begin(mine);
+    begin(team, mine);
     gather(team, mine, 0);
     team.sync();
     int32_t* mine_row = row + team.id * capacity;
@@ -246,9 +269,10 @@ struct Forward {
   }
 
   // The state before the first step, and the end of examples that have no step.
-  void begin(const Share& mine) const {
+  void begin(const Team& team, const Share& mine) const {
     enter(mine, layer.step(0), 0, plan.rows(mine.view, layer.step(0)));
     for (Index i = plan.rows(mine.view, 0); i < plan.rows(mine.view); ++i) {
+      if (!plan.by_rows() && i % team.size != team.id) continue;
       const Index b = plan.order[plan.first[mine.view] + i];
       copy(Layer<T>::out(layer.call.h_n), layer.call.h0, b, layer.P);
       if (Cell::kHasCell) copy(Layer<T>::out(layer.call.c_n), layer.call.c0, b, layer.H);
@@ -334,13 +358,11 @@ struct Forward {
     const Index n = plan.rows(mine.view, t), first = plan.first[mine.view];
     if (!plan.by_rows()) team.sync();
     for (Index p = mine.projected.first; p < mine.projected.last; ++p)
-      wide.product(layer.H, emitted + first * layer.H, layer.H, 0, projection.panel(p), n,
-                   [&](Index from, int height, const T* sums) {
-                     for (int m = 0; m < height; ++m)
-                       projection.vectors(p, sums + m * projection.kColumns, [&](Index u, int lanes, Vec<T> h) {
-                         finish(of_step[from + m], t, first + from + m, u, lanes, h);
-                       });
-                   });
+      projection.product(wide, p, 0, layer.H, emitted + first * layer.H, layer.H, n, [&](Index i, const T* sums) {
+        projection.vectors(p, sums, [&](Index u, int lanes, Vec<T> h) {
+          finish(of_step[i], t, first + i, u, lanes, h);
+        });
+      });
   }
 
   // From h~ to h: the zone, the output, the final state and the next step's factor.

@@ -35,8 +35,8 @@ typedef struct {
   const void *b_ih, *b_hh; // (G·H); optional
   const void *w_hr;        // (P, H); optional
   recurdrop_mask mask_input, mask_recurrent, mask_candidate, mask_cell, mask_zone_c, mask_zone_h, mask_detach;
-  // Made by forward, read by backward; 0 past an example's length.
-  void *h, *c;  // (T, B, P), (T, B, H)
+  // Made by forward, read by backward.
+  void *h, *c;  // (T, B, P), (T, B, H); 0 past an example's length
   void *gates;  // (T, B, S·H); without it forward saves no gates, and backward computes them again
   void *h_n, *c_n;
   // Gradients given to backward; each optional.
