@@ -191,13 +191,13 @@ def share_over_time(patch: Patch) -> None:
 
 
 def swap_two_sites(patch: Patch) -> None:
-    right = native.layer
-    patch.setattr(native, "layer", lambda *a: right(*a[:11], a[12], a[11], *a[13:]))
+    right = native.apply
+    patch.setattr(native, "apply", lambda *a: right(*a[:11], a[12], a[11], *a[13:]))
 
 
 def forget_the_lengths(patch: Patch) -> None:
-    right = native.layer
-    patch.setattr(native, "layer", lambda *a: right(*a[:16], None, *a[17:]))
+    right = native.apply
+    patch.setattr(native, "apply", lambda *a: right(*a[:16], None, *a[17:]))
 
 
 def change_a_round(patch: Patch) -> None:

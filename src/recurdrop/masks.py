@@ -144,7 +144,7 @@ def _draw_one(
     if SITES[noise.site].operation == "keep old":
         return ~keep
     bits = keep.to(dtype)
-    return bits * (1 / (1 - p)) if noise.scaled and p < 1 else bits
+    return bits.mul_(1 / (1 - p)) if noise.scaled and p < 1 else bits
 
 
 def _product(values: list[Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from recurdrop.ops import outside
 from recurdrop.ops.contract import Call, Problem, Result
 from recurdrop.ops.native import library, random
-from recurdrop.ops.native.operators import layer
+from recurdrop.ops.native.operators import apply
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -59,7 +59,7 @@ def compute(call: Call, *, save: bool) -> Result:
     masks, w = call.masks, call.weights
     h0 = call.h0 if masks.state is None else call.h0 * masks.state
     c0 = call.c0 if masks.state is None or call.c0 is None else call.c0 * masks.state
-    h, c, h_n, c_n, _ = layer(
+    h, c, h_n, c_n, _ = apply(
         call.mode,
         call.x,
         h0,

@@ -217,7 +217,9 @@ def _backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     d_h, d_c, d_h_n, d_c_n, _ = gradients
     h, c, gates, *inputs = ctx.saved_tensors
     needs = ctx.needs_input_grad
-    found = layer_backward(
+    # The operator is for compilers and for refusing a second derivative; its dispatch costs more than a small layer.
+    traced = torch.compiler.is_compiling() or torch.is_grad_enabled()
+    found = (layer_backward if traced else layer_backward._init_fn)(
         d_h, d_c, d_h_n, d_c_n, h, c, gates, needs[1], any(needs[4:9]), ctx.mode, *inputs, ctx.reverse
     )
     present = (
@@ -228,6 +230,25 @@ def _backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
 
 
 layer.register_autograd(_backward, setup_context=_setup)
+
+
+class _Layer(torch.autograd.Function):
+    """`layer` without the dispatch of an operator."""
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = layer._init_fn(*arguments)
+        return found
+
+    setup_context = staticmethod(_setup)
+    backward = staticmethod(_backward)
+
+
+def apply(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Call `layer`, by the shorter way where no compiler is tracing."""
+    found: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+    found = layer(*arguments) if torch.compiler.is_compiling() else _Layer.apply(*arguments)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _no_second_derivative(ctx: Any, *gradients: Tensor) -> None:
