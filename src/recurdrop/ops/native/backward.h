@@ -21,7 +21,7 @@ struct Backward {
   T *d_projected, *emitted;        // of h~, (capacity, P), and o ⊙ tanh(c~), (capacity, H), with a projection
   T* sums;                         // of da over rows, (slots·H)
   T *x_factor, *h_factor;          // right factors of the weights' gradients, panels of the chunk's rows
-  T* left;                         // its left factor, a tile's columns of da, one block a thread
+  T* left;                         // their left factor, a tile's columns of da, one block a thread
   int32_t* row;                    // t·B + b of each place in a chunk
   Arena nothing{nullptr};
   Remake<T, Cell> remake;          // where the call holds no gates
@@ -39,7 +39,8 @@ struct Backward {
         dh(arena.take<T>(layer.B * layer.P)), dc(arena.take<T>(Cell::kHasCell ? layer.B * layer.H : 0)),
         da(arena.take<T>(capacity * stride)),
         d_projected(layer.projected() ? arena.take<T>(capacity * layer.P + 64) : nullptr),
-        emitted(layer.projected() ? arena.take<T>(capacity * layer.H) : nullptr), sums(arena.take<T>(width + kLanes<T>)),
+        emitted(layer.projected() ? arena.take<T>(capacity * layer.H) : nullptr),
+        sums(arena.take<T>(width + kLanes<T>)),
         x_factor(arena.take<T>(WidePanels<T>::count(larger(layer.I, layer.H)) * capacity * WidePanels<T>::kColumns)),
         h_factor(arena.take<T>(WidePanels<T>::count(layer.P) * capacity * WidePanels<T>::kColumns)),
         left(arena.take<T>(plan.threads * left_size())), row(arena.take<int32_t>(capacity)),
@@ -108,9 +109,10 @@ struct Backward {
                        Layer<T>::in(call.w_ih) + Cell::input_gate(s) * layer.H * layer.I + u, layer.I, layer.H, valid);
       });
     if (layer.projected())
-      to_emitted.each_vector(part(to_emitted.count(layer.H), team.id, team.size), [&](T* to, int n, Index u, int valid) {
-        pack_rows<T>(to, n, Layer<T>::in(call.w_hr) + u, layer.H, layer.P, valid);
-      });
+      to_emitted.each_vector(
+          part(to_emitted.count(layer.H), team.id, team.size), [&](T* to, int n, Index u, int valid) {
+            pack_rows<T>(to, n, Layer<T>::in(call.w_hr) + u, layer.H, layer.P, valid);
+          });
   }
 
   // The gradients that come from the final states.
@@ -334,8 +336,8 @@ struct Backward {
     }
   }
 
-  // A tile's columns of a, side by side; `total` grows by their sums over the rows. Whole vectors are copied: what is too
-  // much of one row, the next one overwrites.
+  // A tile's columns of a, side by side; `total` grows by their sums over the rows. Whole vectors are copied: what is
+  // too much of one row, the next one overwrites.
   T* pack_left(const Team& team, const T* a, Index apart, Index count, Index height, T* total) const {
     constexpr int vectors = int(ceil_div(WideTiles<T>::most, kLanes<T>));
     T* to = left + team.id * left_size();

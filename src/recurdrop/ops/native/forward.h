@@ -207,7 +207,7 @@ struct Forward {
     return state + (((t & 1) * blocks() + block) * layer.B + i) * layer.P;
   }
   T* slots_of(const int32_t* of_thread, Index place) const {
-    return layer.call.gates ? Layer<T>::out(layer.call.gates) + of_thread[place] * Cell::kSlots * layer.H
+    return layer.call.gates ? Layer<T>::out(layer.call.gates) + Index(of_thread[place]) * Cell::kSlots * layer.H
                             : slots + place * Cell::kSlots * layer.H;
   }
 
@@ -223,9 +223,10 @@ struct Forward {
     recurrent.pack(Layer<T>::in(layer.call.w_hh), Cell::recurrent_gate,
                    part(Panels::count(layer.H), team.id, team.size));
     if (layer.projected())
-      projection.each_vector(part(projection.count(layer.P), team.id, team.size), [&](T* to, int n, Index u, int valid) {
-        pack_columns<T>(to, n, Layer<T>::in(layer.call.w_hr) + u * layer.H, layer.H, layer.H, valid);
-      });
+      projection.each_vector(
+          part(projection.count(layer.P), team.id, team.size), [&](T* to, int n, Index u, int valid) {
+            pack_columns<T>(to, n, Layer<T>::in(layer.call.w_hr) + u * layer.H, layer.H, layer.H, valid);
+          });
     begin(team, mine);
     gather(team, mine, 0);
     team.sync();
