@@ -316,23 +316,21 @@ class Regularized(_Base):
                 results.append(run(call, self.backend, steps=details, autocast=autocast))
             x = _beside([result.y for result in results])
             layers.append(results)
-        return self._returned(x, layers, counts, layout, details)
+        return self._returned(x, layers, layout, details)
 
-    def _returned(
-        self, y: Tensor, layers: list[list[Result]], lengths: Tensor | None, layout: Layout, details: bool
-    ) -> Any:
+    def _returned(self, y: Tensor, layers: list[list[Result]], layout: Layout, details: bool) -> Any:
         flat = [result for results in layers for result in results]
         h_n = layout.restore_state(torch.stack([result.h_n for result in flat]))
         state: State = h_n
         if self.cell == "LSTM":
             state = h_n, layout.restore_state(torch.stack([r.c_n for r in flat if r.c_n is not None]))
-        output = layout.restore(y, lengths)
+        output = layout.restore(y)
         if not details:
             return output, state
-        h = tuple(layout.restore(_beside([r.h for r in results]), lengths) for results in layers)
+        h = tuple(layout.restore(_beside([r.h for r in results])) for results in layers)
         c = None
         if self.cell == "LSTM":
-            c = tuple(layout.restore(_beside([r.c for r in rs if r.c is not None]), lengths) for rs in layers)
+            c = tuple(layout.restore(_beside([r.c for r in rs if r.c is not None])) for rs in layers)
         return output, state, Details(h[-1], h, c)
 
     def extra_repr(self) -> str:

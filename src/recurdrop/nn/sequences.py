@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 from recurdrop.errors import invalid
 
@@ -19,16 +20,18 @@ class Layout:
         batch_first: (B, T, F) instead of (T, B, F).
         batched: False for one sequence (T, F).
         packed: the packed input, or None.
+        places: (N,), t·B + b of each row of packed data, b in the caller's order.
     """
 
     batch_first: bool
     batched: bool = True
     packed: PackedSequence | None = None
+    places: Tensor | None = None
 
-    def restore(self, y: Tensor, lengths: Tensor | None) -> Tensor | PackedSequence:
-        """Lay out (T, B, F) as the caller's input was; lengths are needed for packed input."""
+    def restore(self, y: Tensor) -> Tensor | PackedSequence:
+        """Lay out (T, B, F) as the caller's input was."""
         if self.packed is not None:
-            return _pack_like(self.packed, y, lengths)
+            return self.packed._replace(data=_Rows.apply(y.flatten(0, 1), self.places))  # type: ignore[no-untyped-call]
         if not self.batched:
             return y.squeeze(1)
         return y.transpose(0, 1) if self.batch_first else y
@@ -51,9 +54,7 @@ def read(
     if isinstance(input, PackedSequence):
         if lengths is not None:
             raise invalid("lengths= goes with padded input", "lengths and a PackedSequence", "Leave lengths out.")
-        x, counts = pad_packed_sequence(input)
-        ragged = int(counts.min()) < len(x)
-        return x, counts.to(x.device) if ragged else None, Layout(batch_first, packed=input)
+        return _unpack(input, batch_first)
     if input.dim() == 2:
         if lengths is not None:
             raise invalid("lengths= goes with a batch", "one sequence (T, F)", "Leave lengths out.")
@@ -80,12 +81,36 @@ def _check_lengths(lengths: Tensor | list[int], x: Tensor) -> Tensor:
     return counts.long()
 
 
-def _pack_like(packed: PackedSequence, y: Tensor, lengths: Tensor | None) -> PackedSequence:
-    if packed.sorted_indices is not None:
-        y = y.index_select(1, packed.sorted_indices)
-    if lengths is None:
-        data = y.flatten(0, 1)
-    else:
-        ordered = lengths if packed.sorted_indices is None else lengths[packed.sorted_indices]
-        data = pack_padded_sequence(y, ordered.cpu()).data
-    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+def _unpack(packed: PackedSequence, batch_first: bool) -> tuple[Tensor, Tensor | None, Layout]:
+    """Spread the rows of packed data out in one pass; torch's own way takes one for each step and one to sort."""
+    data, sizes = packed.data, packed.batch_sizes
+    time, batch = len(sizes), int(sizes[0])
+    order = torch.arange(batch) if packed.sorted_indices is None else packed.sorted_indices.cpu()
+    steps = torch.repeat_interleave(torch.arange(time), sizes)
+    rank = torch.arange(len(steps)) - (sizes.cumsum(0) - sizes)[steps]
+    places = (steps * batch + order[rank]).to(data.device)
+    x = data.new_zeros(time * batch, *data.shape[1:]).index_copy(0, places, data).unflatten(0, (time, batch))
+    counts = None
+    if int(sizes[-1]) < batch:
+        counts = torch.empty(batch, dtype=torch.int64)
+        counts[order] = (sizes[:, None] > torch.arange(batch)).sum(0)
+        counts = counts.to(data.device)
+    return x, counts, Layout(batch_first, packed=packed, places=places)
+
+
+class _Rows(torch.autograd.Function):
+    """Rows of a tensor, each at most once. torch's own gradient of it adds rows up one by one."""
+
+    @staticmethod
+    def forward(y: Tensor, places: Tensor) -> Tensor:
+        return y.index_select(0, places)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.rows = len(inputs[0])
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.rows, *gradient.shape[1:]).index_copy(0, places, gradient), None
