@@ -251,3 +251,22 @@ def test_the_sums_of_eager_and_native_differ() -> None:
     """They are two programs; else the comparisons above would compare one with itself."""
     call = narrow(made("GRU", (9, 3, 20, 31, 0), Masks()))
     assert not torch.equal(native.run(call).y, eager.run(call).y)
+
+
+def test_memory_of_the_wrong_type_or_shape_is_refused() -> None:
+    """The core would read past its end."""
+    call = narrow(made("LSTM", (5, 3, 4, 6, 0), Masks(), ragged=True))
+    w = call.weights
+    wrong = {
+        "torch.float64": call._replace(h0=call.h0.double()),
+        "h0 must have shape": call._replace(h0=call.h0[:2]),
+        "b_ih must have shape": call._replace(weights=w._replace(b_ih=w.b_ih[:5])),
+        "w_ih must have shape": call._replace(weights=w._replace(w_ih=w.w_ih[:, :3])),
+        "lengths must have shape": call._replace(lengths=call.lengths[:2]),
+    }
+    for said, bad in wrong.items():
+        with pytest.raises(RuntimeError, match=said):
+            native.run(bad)
+    beyond = call._replace(lengths=torch.tensor([9, -1, 2]))
+    inside = call._replace(lengths=torch.tensor([5, 0, 2]))
+    assert torch.equal(native.run(beyond).y, native.run(inside).y)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from recurdrop.errors import BackendError
+from recurdrop.ops.contract import CELL, Mode, Weights
 from recurdrop.ops.native import library
 from recurdrop.ops.native.library import IN_LOOP, CoreCall, Mask
+from recurdrop.sites import GATES
 
 _CELLS = ("LSTM", "GRU", "RNN_TANH", "RNN_RELU")
 _TYPES = {torch.float32: 0, torch.float64: 1}
@@ -36,7 +38,7 @@ def _mask(mask: Tensor | None, dtype: torch.dtype) -> tuple[Mask, Tensor | None]
 class _Arguments:
     """A `CoreCall` under construction, and the tensors whose memory it points at."""
 
-    def __init__(self, mode: str, x: Tensor, h0: Tensor, hidden: int, reverse: bool) -> None:
+    def __init__(self, mode: Mode, x: Tensor, h0: Tensor, hidden: int, reverse: bool) -> None:
         time, batch, width = x.shape
         sizes = (time, batch, width, hidden, h0.shape[1])
         self.core = CoreCall(_CELLS.index(mode), _TYPES[x.dtype], reverse, library.threads(), *sizes)
@@ -47,6 +49,12 @@ class _Arguments:
         """Point at tensors."""
         for name, tensor in tensors.items():
             if tensor is not None:
+                # The core reads raw memory: what torch's kernels refuse, it would misread.
+                if tensor.device.type != "cpu" or tensor.dtype not in (self.dtype, torch.int64):
+                    raise RuntimeError(
+                        f"all tensors must be {self.dtype} on the CPU, as the input is; got {name} of {tensor.dtype} "
+                        f"on {tensor.device}. Convert it."
+                    )
                 tensor = tensor.contiguous()
                 self.held.append(tensor)
                 setattr(self.core, name, tensor.data_ptr())
@@ -69,6 +77,35 @@ class _Arguments:
         work = torch.empty(size + 64, dtype=torch.uint8)
         self.core.work = work.data_ptr() + -work.data_ptr() % 64
         (core.recurdrop_backward if backward else core.recurdrop_forward)(pointer)
+
+
+def _inputs(
+    mode: Mode,
+    x: Tensor,
+    h0: Tensor,
+    c0: Tensor | None,
+    weights: Weights,
+    masks: tuple[Tensor | None, ...],
+    lengths: Tensor | None,
+    reverse: bool,
+) -> _Arguments:
+    """What forward and backward are both given; shapes that do not fit are refused, for the core trusts them."""
+    time, batch, width = x.shape
+    rows, state = weights.w_hh.shape
+    hidden = rows // GATES[CELL[mode]]
+    bias = (rows,)
+    wanted = {"h0": (batch, state), "c0": (batch, hidden), "w_ih": (rows, width), "b_ih": bias, "b_hh": bias}
+    wanted |= {"w_hr": (state, hidden), "lengths": (batch,)}
+    given = {"h0": h0, "c0": c0, **weights._asdict(), "lengths": lengths}
+    for name, shape in wanted.items():
+        tensor = given[name]
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise RuntimeError(f"{name} must have shape {shape}; got {tuple(tensor.shape)}. See ops.contract.Call.")
+    arguments = _Arguments(mode, x, h0, hidden, reverse)
+    given["lengths"] = None if lengths is None else lengths.clamp(0, time)
+    arguments.give(x=x, **given)
+    arguments.give_masks(*masks)
+    return arguments
 
 
 @torch.library.custom_op("recurdrop::layer", mutates_args=())
@@ -103,9 +140,9 @@ def layer(
     """
     h, c, h_n, c_n, gates = _outputs(mode, x, h0, c0, w_hh, save)
     if x.shape[1]:
-        arguments = _Arguments(mode, x, h0, w_hh.shape[0] // _gates(mode), reverse)
-        arguments.give(x=x, h0=h0, c0=c0, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh, w_hr=w_hr, lengths=lengths)
-        arguments.give_masks(input, recurrent, candidate, cell, zone_c, zone_h, detach)
+        masks = (input, recurrent, candidate, cell, zone_c, zone_h, detach)
+        weights = Weights(w_ih, w_hh, b_ih, b_hh, w_hr)
+        arguments = _inputs(cast(Mode, mode), x, h0, c0, weights, masks, lengths, reverse)
         arguments.give(h=h, h_n=h_n, gates=gates if save else None)
         if c0 is not None:
             arguments.give(c=c, c_n=c_n)
@@ -113,15 +150,11 @@ def layer(
     return h, c, h_n, c_n, gates
 
 
-def _gates(mode: str) -> int:
-    return {"LSTM": 4, "GRU": 3}.get(mode, 1)
-
-
 def _outputs(
     mode: str, x: Tensor, h0: Tensor, c0: Tensor | None, w_hh: Tensor, save: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     time, batch, _ = x.shape
-    hidden = w_hh.shape[0] // _gates(mode)
+    hidden = w_hh.shape[0] // GATES[CELL[cast(Mode, mode)]]
     nothing = x.new_empty(0)
     return (
         x.new_empty(time, batch, h0.shape[1]),
@@ -175,9 +208,9 @@ def layer_backward(
         for gradient in found:
             gradient.zero_()
         return found
-    arguments = _Arguments(mode, x, h0, w_hh.shape[0] // _gates(mode), reverse)
-    arguments.give(x=x, h0=h0, c0=c0, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh, w_hr=w_hr, lengths=lengths)
-    arguments.give_masks(input, recurrent, candidate, cell, zone_c, zone_h, detach)
+    masks = (input, recurrent, candidate, cell, zone_c, zone_h, detach)
+    weights = Weights(w_ih, w_hh, b_ih, b_hh, w_hr)
+    arguments = _inputs(cast(Mode, mode), x, h0, c0, weights, masks, lengths, reverse)
     arguments.give(h=h, c=c if c0 is not None else None, gates=gates if gates.numel() else None)
     arguments.give(d_h=d_h, d_c=d_c, d_h_n=d_h_n, d_c_n=d_c_n)
     names = ("d_x", "d_h0", "d_c0", "d_w_ih", "d_w_hh", "d_b_ih", "d_b_hh", "d_w_hr")
