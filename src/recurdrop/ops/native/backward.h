@@ -132,24 +132,29 @@ struct Backward {
   void step(const Team& team, const Share& mine, const Gather<T>& chunk, Index t) const {
     const Index n = plan.rows(mine.view, t), place = chunk.place(mine.view, t);
     if (layer.projected()) {
-      leave_zone(mine, t, n, place);
+      leave_zone(mine, chunk, t, n, place);
       if (!plan.by_rows()) team.sync();
       for (Index p = mine.emitted.first; p < mine.emitted.last; ++p)
         to_emitted.product(wide, p, 0, layer.P, d_projected + place * layer.P, layer.P, n,
                            [&](Index i, const T* found) {
                              const Place at = place_of(mine, chunk, t, i, place + i);
                              to_emitted.vectors(p, found,
-                                                [&](Index u, int lanes, Vec<T> d) { gates(at, t, u, lanes, d); });
+                                                [&](Index u, auto lanes, Vec<T> d) { gates(at, t, u, lanes, d); });
                            });
     } else {
       for (Index i = 0; i < n; ++i) {
         const Place at = place_of(mine, chunk, t, i, place + i);
-        for (Index u = mine.units.first; u < mine.units.last; u += kLanes<T>) {
-          const int lanes = int(smaller(mine.units.last - u, kLanes<T>));
+        const Index ahead = smaller(i + kRowsAhead, n - 1);
+        const Place soon = place_of(mine, chunk, t, ahead, place + ahead);
+        auto each = [&](Index u, auto lanes) {
+          ask_for(soon, u);
           Vec<T> kept;
-          const Vec<T> d = past_zone(t, at.b, at.dh, u, lanes, kept);
+          const Vec<T> d = past_zone(t, at.b, at.d_h, at.dh, u, lanes, kept);
           store<T>(at.dh + u, kept + gates(at, t, u, lanes, d), lanes);
-        }
+        };
+        Index u = mine.units.first;
+        for (; u + kLanes<T> <= mine.units.last; u += kLanes<T>) each(u, AllLanes<T>{});
+        if (u < mine.units.last) each(u, int(mine.units.last - u));
       }
     }
     if (!plan.by_rows()) team.sync();
@@ -157,9 +162,9 @@ struct Backward {
   }
 
   // The gradient of h~ at step t; `kept` goes past it, to h_{t-1}.
-  INLINE Vec<T> past_zone(Index t, Index b, const T* of_h, Index u, int n, Vec<T>& kept) const {
+  INLINE Vec<T> past_zone(Index t, Index b, const T* given, const T* of_h, Index u, int n, Vec<T>& kept) const {
     Vec<T> d = load<T>(of_h + u, n);
-    if (layer.call.d_h) d += load<T>(Layer<T>::in(layer.call.d_h) + (t * layer.B + b) * layer.P + u, n);
+    if (given) d += load<T>(given + u, n);
     kept = splat<T>(T(0));
     if (layer.zone_h) {
       kept = layer.zone_h.at(t, b, 0, u, n) * d;
@@ -167,15 +172,15 @@ struct Backward {
     }
     return d;
   }
-  void leave_zone(const Share& mine, Index t, Index n, Index place) const {
+  void leave_zone(const Share& mine, const Gather<T>& chunk, Index t, Index n, Index place) const {
     const Index last = smaller(mine.state.last * to_state.kColumns, layer.P);
     for (Index i = 0; i < n; ++i) {
-      T* of_h = dh + (plan.first[mine.view] + i) * layer.P;
+      const Place at = place_of(mine, chunk, t, i, place + i);
       for (Index u = mine.state.first * to_state.kColumns; u < last; u += kLanes<T>) {
         const int lanes = int(smaller(last - u, kLanes<T>));
         Vec<T> kept;
-        store<T>(d_projected + (place + i) * layer.P + u, past_zone(t, example(mine, i), of_h, u, lanes, kept), lanes);
-        store<T>(of_h + u, kept, lanes);
+        store<T>(d_projected + (place + i) * layer.P + u, past_zone(t, at.b, at.d_h, at.dh, u, lanes, kept), lanes);
+        store<T>(at.dh + u, kept, lanes);
       }
     }
   }
@@ -183,7 +188,7 @@ struct Backward {
   // Where one row of a step finds and leaves its values.
   struct Place {
     Index b;
-    const T *slots, *h_old, *c_old, *d_c;
+    const T *slots, *h_old, *c_old, *d_h, *d_c;
     T *dh, *dc, *da, *emitted;
   };
   Place place_of(const Share& mine, const Gather<T>& chunk, Index t, Index i, Index place) const {
@@ -194,12 +199,25 @@ struct Backward {
     r.slots = call.gates ? Layer<T>::in(call.gates) + at * width : remake.slots_of(place);
     r.h_old = chunk.previous(call.h, call.h0, layer.P, mine.view, t, i);
     r.c_old = Cell::kHasCell ? chunk.previous(call.c, call.c0, layer.H, mine.view, t, i) : r.h_old;
+    r.d_h = call.d_h ? Layer<T>::in(call.d_h) + at * layer.P : nullptr;
     r.d_c = Cell::kHasCell && call.d_c ? Layer<T>::in(call.d_c) + at * layer.H : nullptr;
     r.dh = dh + row * layer.P;
     r.dc = Cell::kHasCell ? dc + row * layer.H : r.dh;
     r.da = da + place * stride;
     r.emitted = layer.projected() ? emitted + place * layer.H : r.dh;
     return r;
+  }
+
+  // Rows are short: the processor's own prefetch is late for them.
+  static constexpr Index kRowsAhead = 2;
+  INLINE void ask_for(const Place& r, Index u) const {
+    for (int s = 0; s < Cell::kSlots; ++s) {
+      prefetch(r.slots + s * layer.H + u);
+      prefetch_to_write(r.da + s * layer.H + u);
+    }
+    prefetch((Cell::kHasCell ? r.c_old : r.h_old) + u);
+    if (r.d_h) prefetch(r.d_h + u);
+    if (r.d_c) prefetch(r.d_c + u);
   }
 
   // The cell at one vector of units; returns what reaches h_{t-1} outside the gates.
@@ -220,7 +238,7 @@ struct Backward {
         to_state.product(wide, p, s * inner, inner, a + s * inner, stride, n, [&](Index i, const T* found) {
           const Index b = example(mine, i);
           T* to = dh + (plan.first[mine.view] + i) * layer.P;
-          to_state.vectors(p, found, [&](Index u, int lanes, Vec<T> d) {
+          to_state.vectors(p, found, [&](Index u, auto lanes, Vec<T> d) {
             d = layer.recurrent.times(d, t, b, Cell::recurrent_gate(s), u, lanes);
             d = layer.detach.times(d, t, b, 0, u, lanes);
             store<T>(to + u, load<T>(to + u, lanes) + d, lanes);
@@ -242,7 +260,7 @@ struct Backward {
                          [&](Index i, const T* found) {
                            const Index at = row[mine.first + i], t = at / layer.B, b = at % layer.B;
                            T* to = d_x + at * layer.I;
-                           to_input.vectors(p, found, [&](Index u, int lanes, Vec<T> d) {
+                           to_input.vectors(p, found, [&](Index u, auto lanes, Vec<T> d) {
                              d = layer.input.times(d, t, b, Cell::input_gate(s), u, lanes);
                              store<T>(to + u, s ? load<T>(to + u, lanes) + d : d, lanes);
                            });
@@ -329,7 +347,7 @@ struct Backward {
       for (Index m = 0; m < height; ++m) prefetch(target + m * factor.columns + p * factor.kColumns);
       factor.product(outer, p, 0, count, left_columns, 0, height, [&](Index m, const T* found) {
         T* to = target + m * factor.columns;
-        factor.vectors(p, found, [&](Index u, int n, Vec<T> sum) {
+        factor.vectors(p, found, [&](Index u, auto n, Vec<T> sum) {
           store<T>(to + u, fresh ? sum : load<T>(to + u, n) + sum, n);
         });
       });

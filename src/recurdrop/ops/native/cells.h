@@ -2,6 +2,9 @@
 //
 // Saved values of a unit stand in slots. The products with W_ih fill a run of `kGates` slots from `kInput`, those with
 // W_hh one from `kRecurrent`; `input_gate` and `recurrent_gate` say which of torch's gates stands in each.
+//
+// Forward is in two parts, so that the nonlinearities of several rows, each a long chain, overlap: `begin` goes from
+// W x + b in the slots and the recurrent sums to what the last tanh is of (c~ of an LSTM); `end` from there to h~.
 #pragma once
 #include "layout.h"
 
@@ -23,10 +26,7 @@ struct Lstm {
   static int input_gate(int s) { return s; }
   static int recurrent_gate(int s) { return s; }
 
-  // From W x + b in the slots and the recurrent sums: fills the slots, writes c, returns o ⊙ tanh(c~).
-  static INLINE Vec<T> forward(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T>, const T* c_old, T* c,
-                               const T*) {
-    const auto& l = at.layer;
+  static INLINE Vec<T> begin(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T>, const T* c_old) {
     const Vec<T> i = sigmoid<T>(load<T>(slots, at.n) + sums[0]);
     const Vec<T> f = sigmoid<T>(load<T>(slots + at.stride, at.n) + sums[1]);
     const Vec<T> g = hyperbolic_tangent<T>(load<T>(slots + 2 * at.stride, at.n) + sums[2]);
@@ -35,10 +35,11 @@ struct Lstm {
     store<T>(slots + at.stride, f, at.n);
     store<T>(slots + 2 * at.stride, g, at.n);
     store<T>(slots + 3 * at.stride, o, at.n);
-    const Vec<T> old = load<T>(c_old, at.n);
-    const Vec<T> fresh = candidate_cell(at, i, f, g, old);
-    store<T>(c, l.zone_c.keep(old, fresh, at.t, at.b, at.u, at.n), at.n);
-    return o * hyperbolic_tangent<T>(fresh);
+    return candidate_cell(at, i, f, g, load<T>(c_old, at.n));
+  }
+
+  static INLINE Vec<T> end(const Unit<T>& at, T* slots, Vec<T> fresh, const T*) {
+    return load<T>(slots + 3 * at.stride, at.n) * hyperbolic_tangent<T>(fresh);
   }
 
   static INLINE Vec<T> candidate_cell(const Unit<T>& at, Vec<T> i, Vec<T> f, Vec<T> g, Vec<T> old) {
@@ -89,16 +90,19 @@ struct Gru {
   static int input_gate(int s) { return s == 0 ? 2 : s - 1; }
   static int recurrent_gate(int s) { return s; }
 
-  static INLINE Vec<T> forward(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T> bias, const T*, T*,
-                               const T* h_old) {
+  static INLINE Vec<T> begin(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T> bias, const T*) {
     const Vec<T> r = sigmoid<T>(load<T>(slots + at.stride, at.n) + sums[0]);
     const Vec<T> z = sigmoid<T>(load<T>(slots + 2 * at.stride, at.n) + sums[1]);
     const Vec<T> u = sums[2] + bias;
-    const Vec<T> n = hyperbolic_tangent<T>(load<T>(slots, at.n) + r * u);
-    store<T>(slots, n, at.n);
     store<T>(slots + at.stride, r, at.n);
     store<T>(slots + 2 * at.stride, z, at.n);
     store<T>(slots + 3 * at.stride, u, at.n);
+    return load<T>(slots, at.n) + r * u;
+  }
+
+  static INLINE Vec<T> end(const Unit<T>& at, T* slots, Vec<T> a, const T* h_old) {
+    const Vec<T> n = hyperbolic_tangent<T>(a), z = load<T>(slots + 2 * at.stride, at.n);
+    store<T>(slots, n, at.n);
     const Vec<T> masked = at.layer.candidate.times(n, at.t, at.b, 0, at.u, at.n);
     return (T(1) - z) * masked + z * load<T>(h_old, at.n);
   }
@@ -128,8 +132,12 @@ struct Rnn {
   static int input_gate(int) { return 0; }
   static int recurrent_gate(int) { return 0; }
 
-  static INLINE Vec<T> forward(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T>, const T*, T*, const T*) {
-    const Vec<T> a = load<T>(slots, at.n) + sums[0], zero = splat<T>(T(0));
+  static INLINE Vec<T> begin(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T>, const T*) {
+    return load<T>(slots, at.n) + sums[0];
+  }
+
+  static INLINE Vec<T> end(const Unit<T>& at, T* slots, Vec<T> a, const T*) {
+    const Vec<T> zero = splat<T>(T(0));
     const Vec<T> h = kRelu ? where_less<T>(a, zero, zero, a) : hyperbolic_tangent<T>(a);
     store<T>(slots, h, at.n);
     return h;

@@ -31,16 +31,22 @@ struct GatePanels {
                         w + (gate(v / Cell::kUnits) * hidden + smaller(u, hidden - 1)) * inner, inner, inner, valid);
       }
   }
-  // Call use(slot number, first unit, lanes in use, sums) for each vector of a tile's row.
+  // Call use(number of the vector, first unit, lanes in use) for each vector of units in the panel.
   template <class Use>
-  INLINE void vectors(Index p, const T* sums, Use use) const {
+  INLINE void units(Index p, Use use) const {
     for (int j = 0; j < Cell::kUnits; ++j) {
       const Index u = p * kUnitsWide + j * kLanes<T>;
       if (u >= hidden) return;
-      Vec<T> of_gates[Cell::kGates];
-      for (int s = 0; s < Cell::kGates; ++s) of_gates[s] = load<T>(sums + (s * Cell::kUnits + j) * kLanes<T>);
-      use(u, int(smaller(hidden - u, kLanes<T>)), of_gates);
+      if (hidden - u >= kLanes<T>)
+        use(j, u, AllLanes<T>{});
+      else
+        use(j, u, int(hidden - u));
     }
+  }
+  // The sums of all gates of vector j in row m of a tile.
+  static INLINE void gates(const T* sums, int m, int j, Vec<T>* found) {
+    for (int s = 0; s < Cell::kGates; ++s)
+      found[s] = load<T>(sums + (m * kVectors + s * Cell::kUnits + j) * kLanes<T>);
   }
 };
 
@@ -85,7 +91,11 @@ struct WidePanels {
   INLINE void vectors(Index p, const T* sums, Use use) const {
     for (int j = 0; j < wide(p); ++j) {
       const Index u = p * kColumns + j * kLanes<T>;
-      use(u, int(smaller(columns - u, kLanes<T>)), load<T>(sums + j * kLanes<T>));
+      const Vec<T> found = load<T>(sums + j * kLanes<T>);
+      if (columns - u >= kLanes<T>)
+        use(u, AllLanes<T>{}, found);
+      else
+        use(u, int(columns - u), found);
     }
   }
   // Call pack(where vector j of row 0 stands, vectors from row to row, its first column, its lanes in use).
@@ -160,7 +170,9 @@ struct InputProduct {
       auto use = [&](Index first, int height, const T* sums) {
         for (int m = 0; m < height; ++m) {
           T* slots = slots_of(place + first + m);
-          panels.vectors(p, sums + m * panels.kVectors * kLanes<T>, [&](Index u, int n, const Vec<T>* of_gates) {
+          panels.units(p, [&](int j, Index u, auto n) {
+            Vec<T> of_gates[Cell::kGates];
+            panels.gates(sums, m, j, of_gates);
             for (int s = 0; s < Cell::kGates; ++s)
               store<T>(slots + s * layer.H + u, of_gates[s] + load<T>(bias + s * layer.H + u, n), n);
           });
@@ -308,14 +320,23 @@ struct Forward {
     const T* b_n = Cell::kRecurrent && call.b_hh ? Layer<T>::in(call.b_hh) + 2 * layer.H : nullptr;
     for (Index p = mine.panels.first; p < mine.panels.last; ++p) {
       auto use = [&](Index from, int height, const T* sums) {
+        Vec<T> begun[kMostTile];
         for (int m = 0; m < height; ++m) {
           const Row<T>& r = of_step[from + m];
-          recurrent.vectors(p, sums + m * Panels::kVectors * kLanes<T>, [&](Index u, int lanes, const Vec<T>* a) {
-            const Unit<T> at{layer, t, r.b, u, lanes, layer.H};
+          recurrent.units(p, [&](int j, Index u, auto lanes) {
+            Vec<T> a[Cell::kGates];
+            recurrent.gates(sums, m, j, a);
             const Vec<T> bias = b_n ? load<T>(b_n + u, lanes) : splat<T>(T(0));
-            const Vec<T> h = Cell::forward(at, r.slots + u, a, bias, r.c_old + u, r.c + u, r.h_old + u);
-            if (Cell::kHasCell && r.last)
-              store<T>(Layer<T>::out(call.c_n) + r.b * layer.H + u, load<T>(r.c + u, lanes), lanes);
+            const Vec<T> found = Cell::begin({layer, t, r.b, u, lanes, layer.H}, r.slots + u, a, bias, r.c_old + u);
+            begun[m * Cell::kUnits + j] = found;
+            if (Cell::kHasCell) keep_cell(r, t, u, lanes, found);
+          });
+        }
+        for (int m = 0; m < height; ++m) {
+          const Row<T>& r = of_step[from + m];
+          recurrent.units(p, [&](int j, Index u, auto lanes) {
+            const Unit<T> at{layer, t, r.b, u, lanes, layer.H};
+            const Vec<T> h = Cell::end(at, r.slots + u, begun[m * Cell::kUnits + j], r.h_old + u);
             if (layer.projected())
               store<T>(emitted + (first + from + m) * layer.H + u, h, lanes);
             else
@@ -360,10 +381,17 @@ struct Forward {
     if (!plan.by_rows()) team.sync();
     for (Index p = mine.projected.first; p < mine.projected.last; ++p)
       projection.product(wide, p, 0, layer.H, emitted + first * layer.H, layer.H, n, [&](Index i, const T* sums) {
-        projection.vectors(p, sums, [&](Index u, int lanes, Vec<T> h) {
+        projection.vectors(p, sums, [&](Index u, auto lanes, Vec<T> h) {
           finish(of_step[i], t, first + i, u, lanes, h);
         });
       });
+  }
+
+  // From c~ to c: the zone and the final state.
+  INLINE void keep_cell(const Row<T>& r, Index t, Index u, int n, Vec<T> fresh) const {
+    const Vec<T> c = layer.zone_c ? layer.zone_c.keep(load<T>(r.c_old + u, n), fresh, t, r.b, u, n) : fresh;
+    store<T>(r.c + u, c, n);
+    if (r.last) store<T>(Layer<T>::out(layer.call.c_n) + r.b * layer.H + u, c, n);
   }
 
   // From h~ to h: the zone, the output, the final state and the next step's factor.

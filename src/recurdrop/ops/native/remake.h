@@ -15,14 +15,12 @@ struct Remake {
   Index capacity;
   T* state;  // h_{t-1} masked, (gates or 1, capacity, P)
   T* slots;  // (capacity, slots·H)
-  T* cells;  // c that nobody reads, (threads, H)
   Tiles<T, Panels::kVectors> tiles;
   Tiles<T, Panels::kVectors, Left::gated> gated;
 
   Remake(const Layer<T>& l, const Plan& p, Index capacity, Arena& arena)
       : layer(l), plan(p), input(l, p, capacity, arena), recurrent(Panels::take(arena, l.P, l.H)), capacity(capacity),
-        state(arena.take<T>(blocks() * capacity * l.P)), slots(arena.take<T>(capacity * Cell::kSlots * l.H)),
-        cells(arena.take<T>(p.threads * l.H)) {}
+        state(arena.take<T>(blocks() * capacity * l.P)), slots(arena.take<T>(capacity * Cell::kSlots * l.H)) {}
 
   int blocks() const { return layer.recurrent.gated ? Cell::kGates : 1; }
   T* slots_of(Index place) const { return slots + place * Cell::kSlots * layer.H; }
@@ -42,7 +40,7 @@ struct Remake {
     gather(chunk, view, rows);
     if (!alone) team.sync();
     input.run(chunk, first, count, panels, [&](Index place) { return slots_of(place); });
-    for (Index t = chunk.chunk.begin; t < chunk.chunk.end; ++t) step(team, chunk, view, t, panels);
+    for (Index t = chunk.chunk.begin; t < chunk.chunk.end; ++t) step(chunk, view, t, panels);
   }
 
  private:
@@ -60,7 +58,7 @@ struct Remake {
     });
   }
 
-  void step(const Team& team, const Gather<T>& chunk, int view, Index t, Range panels) const {
+  void step(const Gather<T>& chunk, int view, Index t, Range panels) const {
     const auto& call = layer.call;
     const Index first = chunk.place(view, t), n = plan.rows(view, t);
     const T* b_n = Cell::kRecurrent && call.b_hh ? Layer<T>::in(call.b_hh) + 2 * layer.H : nullptr;
@@ -70,11 +68,13 @@ struct Remake {
           const Index i = from + m, b = chunk.example(view, i);
           const T* h_old = chunk.previous(call.h, call.h0, layer.P, view, t, i);
           const T* c_old = Cell::kHasCell ? chunk.previous(call.c, call.c0, layer.H, view, t, i) : h_old;
-          recurrent.vectors(p, sums + m * Panels::kVectors * kLanes<T>, [&](Index u, int lanes, const Vec<T>* a) {
+          recurrent.units(p, [&](int j, Index u, auto lanes) {
             const Unit<T> at{layer, t, b, u, lanes, layer.H};
+            Vec<T> a[Cell::kGates];
+            recurrent.gates(sums, m, j, a);
             const Vec<T> bias = b_n ? load<T>(b_n + u, lanes) : splat<T>(T(0));
-            Cell::forward(at, slots_of(first + i) + u, a, bias, c_old + u, cells + team.id * layer.H + u,
-                          layer.projected() ? h_old : h_old + u);
+            T* of_unit = slots_of(first + i) + u;
+            Cell::end(at, of_unit, Cell::begin(at, of_unit, a, bias, c_old + u), layer.projected() ? h_old : h_old + u);
           });
         }
       };

@@ -29,7 +29,7 @@
 
 namespace {
 
-// Ask for a cache line; the address need not exist.
+// Ask for a cache line, to read or to write; the address need not exist.
 INLINE void prefetch(const void* p) {
 #if defined(__GNUC__)
   __builtin_prefetch(p);
@@ -37,9 +37,22 @@ INLINE void prefetch(const void* p) {
   (void)p;
 #endif
 }
+INLINE void prefetch_to_write(void* p) {
+#if defined(__GNUC__)
+  __builtin_prefetch(p, 1);
+#else
+  (void)p;
+#endif
+}
 
 template <class T>
 constexpr int kLanes = RECURDROP_BYTES / sizeof(T);
+
+// A number of lanes that the compiler knows to be all, so that no load or store asks.
+template <class T>
+struct AllLanes {
+  constexpr operator int() const { return kLanes<T>; }
+};
 
 template <class T>
 struct IntegerOf;
