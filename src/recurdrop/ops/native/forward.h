@@ -130,8 +130,8 @@ struct InputProduct {
   T* block(const Gather<T>& chunk, int s) const {
     return rows + ((chunk.number & 1) * blocks() + s) * capacity * layer.I;
   }
-  // Whether the rows of x can be read where they are.
-  bool direct() const { return !layer.input && !plan.ragged && !plan.by_rows(); }
+  // Whether the rows of x can be read where they are: those of a step side by side, without a view's those of a chunk.
+  bool direct() const { return !layer.input && !plan.ragged; }
 
   void pack(const Team& team) const {
     panels.pack(Layer<T>::in(layer.call.w_ih), Cell::input_gate, part(panels.count(layer.H), team.id, team.size));
@@ -162,27 +162,40 @@ struct InputProduct {
     });
   }
 
-  // Write the products of `count` rows from `place` on into the slots that slot_of(place) points at.
+  // Write the products of a view's rows into the slots that slots_of(place) points at.
   template <class Slots>
-  void run(const Gather<T>& chunk, Index place, Index count, Range of_panels, Slots slots_of) const {
-    const T* a = (direct() ? chunk.x(chunk.chunk.begin, 0) : block(chunk, 0)) + place * layer.I;
+  void run(const Gather<T>& chunk, int view, Range of_panels, Slots slots_of) const {
+    const Chunk& steps = chunk.chunk;
+    const Index place = chunk.place(view, steps.begin);
     for (Index p = of_panels.first; p < of_panels.last; ++p) {
-      auto use = [&](Index first, int height, const T* sums) {
-        for (int m = 0; m < height; ++m) {
-          T* slots = slots_of(place + first + m);
-          panels.units(p, [&](int j, Index u, auto n) {
-            Vec<T> of_gates[Cell::kGates];
-            panels.gates(sums, m, j, of_gates);
-            for (int s = 0; s < Cell::kGates; ++s)
-              store<T>(slots + s * layer.H + u, of_gates[s] + load<T>(bias + s * layer.H + u, n), n);
-          });
-        }
-      };
-      if (layer.input.gated)
-        gated.product(layer.I, a, layer.I, capacity * layer.I, panels.panel(p), count, use);
+      if (!direct())
+        product(block(chunk, 0) + place * layer.I, p, place, chunk.count(view), slots_of);
+      else if (!plan.by_rows())
+        product(chunk.x(steps.begin, 0), p, place, chunk.count(view), slots_of);
       else
-        tiles.product(layer.I, a, layer.I, 0, panels.panel(p), count, use);
+        for (Index t = steps.begin; t < steps.end; ++t)
+          product(chunk.x(t, chunk.example(view, 0)), p, chunk.place(view, t), plan.rows(view, t), slots_of);
     }
+  }
+
+ private:
+  template <class Slots>
+  INLINE void product(const T* a, Index p, Index place, Index count, Slots slots_of) const {
+    auto use = [&](Index first, int height, const T* sums) {
+      for (int m = 0; m < height; ++m) {
+        T* slots = slots_of(place + first + m);
+        panels.units(p, [&](int j, Index u, auto n) {
+          Vec<T> of_gates[Cell::kGates];
+          panels.gates(sums, m, j, of_gates);
+          for (int s = 0; s < Cell::kGates; ++s)
+            store<T>(slots + s * layer.H + u, of_gates[s] + load<T>(bias + s * layer.H + u, n), n);
+        });
+      }
+    };
+    if (layer.input.gated)
+      gated.product(layer.I, a, layer.I, capacity * layer.I, panels.panel(p), count, use);
+    else
+      tiles.product(layer.I, a, layer.I, 0, panels.panel(p), count, use);
   }
 };
 
@@ -249,8 +262,7 @@ struct Forward {
       chunk.each(mine.view, [&](Index at, Index t, Index i) {
         mine_row[at] = int32_t(t * layer.B + chunk.example(mine.view, i));
       });
-      input.run(chunk, chunk.place(mine.view, chunk.chunk.begin), chunk.count(mine.view), mine.panels,
-                [&](Index at) { return slots_of(mine_row, at); });
+      input.run(chunk, mine.view, mine.panels, [&](Index at) { return slots_of(mine_row, at); });
       for (Index k = s; k < last; ++k) {
         step(team, mine, chunk, layer.step(k));
         if (k + 1 == last) gather(team, mine, last);  // before the barrier that all pass anyway

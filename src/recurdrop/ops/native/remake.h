@@ -39,7 +39,7 @@ struct Remake {
     input.gather(chunk, view, rows);
     gather(chunk, view, rows);
     if (!alone) team.sync();
-    input.run(chunk, first, count, panels, [&](Index place) { return slots_of(place); });
+    input.run(chunk, view, panels, [&](Index place) { return slots_of(place); });
     for (Index t = chunk.chunk.begin; t < chunk.chunk.end; ++t) step(chunk, view, t, panels);
   }
 

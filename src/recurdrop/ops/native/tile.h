@@ -106,17 +106,13 @@ void pack_rows(T* panel, int n, const T* source, Index stride, Index inner, int 
 // The same from a transposed source: panel[k · N · lanes + l] = source[l][k].
 template <class T>
 void pack_columns(T* panel, int n, const T* source, Index stride, Index inner, int valid) {
-  constexpr Index block = 64;  // columns that stay in the first cache while all lanes are read
-  for (Index start = 0; start < inner; start += block) {
-    const Index end = smaller(start + block, inner);
-    for (int l = 0; l < kLanes<T>; ++l) {
-      T* to = panel + l;
-      const T* from = source + (l < valid ? l : 0) * stride;
-      for (Index k = start; k < end; ++k) {
-        to[k * n * kLanes<T>] = l < valid ? from[k] : T(0);
-        KEEP_SCALAR;
-      }
-    }
+  for (Index k = 0; k < inner; k += kLanes<T>) {
+    const int columns = int(smaller(inner - k, kLanes<T>));
+    Vec<T> v[kLanes<T>];
+    UNROLL for (int l = 0; l < kLanes<T>; ++l)
+      v[l] = l < valid ? load<T>(source + l * stride + k, columns) : splat<T>(T(0));
+    transpose<T>(v);
+    for (int l = 0; l < columns; ++l) store<T>(panel + (k + l) * n * kLanes<T>, v[l]);
   }
 }
 

@@ -3,7 +3,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <utility>
+
 #if defined(__AVX512F__)
+#include <immintrin.h>
 #define RECURDROP_BYTES 64
 #define RECURDROP_REGISTERS 32
 #elif defined(__AVX2__)
@@ -20,11 +23,9 @@
 #if defined(__GNUC__) && !defined(RECURDROP_PLAIN_VECTORS)
 #define INLINE inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
-#define KEEP_SCALAR __asm__ volatile("")  // a scatter is slower than its scalars
 #else
 #define INLINE inline
 #define UNROLL
-#define KEEP_SCALAR
 #endif
 
 namespace {
@@ -133,6 +134,27 @@ INLINE Vec<T> power_of_two(Vec<T> shifted) {
   return (Vec<T>)(((I)shifted << mantissa) + (I)splat<T>(T(1)));
 }
 
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define RECURDROP_SHUFFLE
+#endif
+#endif
+#ifdef RECURDROP_SHUFFLE
+// Exchange the lanes of a and b that a transposition in blocks of h moves: lane j + h of a with lane j of b.
+template <class T, int h, int... j>
+INLINE void exchange(Vec<T>& a, Vec<T>& b, std::integer_sequence<int, j...>) {
+  const Vec<T> low = __builtin_shufflevector(a, b, (j & h ? kLanes<T> + j - h : j)...);
+  b = __builtin_shufflevector(a, b, (j & h ? kLanes<T> + j : j + h)...);
+  a = low;
+}
+template <class T, int h = kLanes<T> / 2>
+INLINE void transpose(Vec<T>* v) {
+  UNROLL for (int i = 0; i < kLanes<T>; ++i)
+    if (!(i & h)) exchange<T, h>(v[i], v[i + h], std::make_integer_sequence<int, kLanes<T>>{});
+  if constexpr (h > 1) transpose<T, h / 2>(v);
+}
+#endif
+
 #else  // any other compiler: the same on an array, left to its vectorizer
 
 template <class T>
@@ -227,19 +249,46 @@ INLINE Vec<T> power_of_two(Vec<T> shifted) {
 
 #endif
 
+#ifndef RECURDROP_SHUFFLE
 template <class T>
-INLINE Vec<T> load(const T* p, int n) {
-  if (n >= kLanes<T>) return load<T>(p);
+INLINE void transpose(Vec<T>* v) {
+  T square[kLanes<T>][kLanes<T>], turned[kLanes<T>][kLanes<T>];
+  for (int i = 0; i < kLanes<T>; ++i) store<T>(square[i], v[i]);
+  for (int i = 0; i < kLanes<T>; ++i)
+    for (int j = 0; j < kLanes<T>; ++j) turned[j][i] = square[i][j];
+  for (int i = 0; i < kLanes<T>; ++i) v[i] = load<T>(turned[i]);
+}
+#endif
+
+#if defined(__AVX512F__) && !defined(RECURDROP_PLAIN_VECTORS)
+INLINE Vec<float> load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p); }
+INLINE Vec<double> load_part(const double* p, int n) { return _mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p); }
+INLINE void store_part(float* p, Vec<float> v, int n) { _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), v); }
+INLINE void store_part(double* p, Vec<double> v, int n) { _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), v); }
+#else
+template <class T>
+INLINE Vec<T> load_part(const T* p, int n) {
   T part[kLanes<T>] = {};
   for (int l = 0; l < n; ++l) part[l] = p[l];
   return load<T>(part);
 }
 template <class T>
-INLINE void store(T* p, Vec<T> v, int n) {
-  if (n >= kLanes<T>) return store<T>(p, v);
+INLINE void store_part(T* p, Vec<T> v, int n) {
   T part[kLanes<T>];
   store<T>(part, v);
   for (int l = 0; l < n; ++l) p[l] = part[l];
+}
+#endif
+
+// The first n lanes, the others 0.
+template <class T>
+INLINE Vec<T> load(const T* p, int n) {
+  return n >= kLanes<T> ? load<T>(p) : load_part(p, n);
+}
+template <class T>
+INLINE void store(T* p, Vec<T> v, int n) {
+  if (n >= kLanes<T>) return store<T>(p, v);
+  store_part(p, v, n);
 }
 template <class T>
 INLINE Vec<T> load_bytes(const uint8_t* p, int n) {
