@@ -269,11 +269,11 @@ class _Layer(torch.autograd.Function):
     """`layer` without the dispatch of an operator."""
 
     @staticmethod
-    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         found: tuple[Tensor, ...] = layer._init_fn(*arguments)
+        _setup(ctx, arguments, found)
         return found
 
-    setup_context = staticmethod(_setup)
     backward = staticmethod(_backward)
 
 
