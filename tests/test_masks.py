@@ -59,7 +59,7 @@ def test_every_element_is_its_own_counter() -> None:
 
 def test_normals_come_from_pairs_of_the_same_integers() -> None:
     key, stream = 99, 5
-    found = normals(torch.tensor(key), stream, (1, 1, 1, 4), torch.float64).flatten().tolist()
+    found = normals(torch.tensor(key), stream, (1, 1, 1, 4), 0.0, 1.0, torch.float64).flatten().tolist()
     u = [(v + 0.5) / 2**32 for v in plain_philox([0, 0, 0, stream], [key, 0])]
     expected = []
     for a, b in ((u[0], u[1]), (u[2], u[3])):

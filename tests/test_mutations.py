@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,14 +15,17 @@ from recurdrop import masks as masks_module
 from recurdrop import philox as philox_module
 from recurdrop.nn import base, sequences
 from recurdrop.ops import gru_loop, lstm_loop, native, outside, product, reference
-from recurdrop.ops.native import operators
+from recurdrop.ops.native import library, operators
 from recurdrop.plan import Noise
 from recurdrop.sites import SITES, Masks
 from recurdrop.testing import BackendConformance, MethodConformance
 from recurdrop.testing.backends import mask, problem
 
 sys.path.insert(0, str(Path(__file__).parent / "methods"))
+sys.path.insert(0, str(Path(__file__).parent / "ops"))
 
+import test_native
+import test_normals
 import test_rnndrop
 import test_variational
 import test_zoneout
@@ -135,8 +139,10 @@ def share_nothing(patch: Patch) -> None:
 
 
 def drop_too_much(patch: Patch) -> None:
-    right = masks_module.keep_bits
-    patch.setattr(masks_module, "keep_bits", lambda key, s, sizes, t: right(key, s, sizes, round(t * 1.05)))
+    right = masks_module.drawn
+    patch.setattr(
+        masks_module, "drawn", lambda op, key, s, sizes, t, *rest: right(op, key, s, sizes, round(t * 1.05), *rest)
+    )
 
 
 def ignore_the_direction(patch: Patch) -> None:
@@ -204,12 +210,28 @@ def change_a_round(patch: Patch) -> None:
     patch.setattr(philox_module, "_WEYL", (0x9E3779B9, 0xBB67AE86))
 
 
+def pair_an_integer_with_itself(patch: Patch) -> None:
+    right = philox_module._blocks
+    patch.setattr(philox_module, "_blocks", lambda *a: ((rows, (o[0], o[0], o[2], o[2])) for rows, o in right(*a)))
+
+
+def read_another_stream(patch: Patch) -> None:
+    core = library.CORE
+    assert core is not None
+    other = SimpleNamespace(recurdrop_normals=lambda key, stream, *rest: core.recurdrop_normals(key, stream ^ 1, *rest))
+    patch.setattr(library, "CORE", other)
+
+
 def every_site(mode: str, backend: type[BackendConformance] = Eager) -> None:
     """The smallest case of the backend's suite with every site in it."""
     sites = [s for s in SITES if mode in SITES[s].cells]
     size = (4, 3, 3, 5, 0)
     masks = Masks(**{s: mask(s, mode, size, (), False, False) for s in sites})
     assert backend().compare(problem(mode, size, masks, ragged=backend is Native))
+
+
+def compiled_normals() -> None:
+    test_native.test_compiled_normal_numbers_are_those_of_the_generator("any", None, (3, 5, 2, 7))
 
 
 MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
@@ -241,6 +263,9 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
         for mistake in (share_over_time, swap_two_sites, forget_the_lengths)
         if native.missing() is None
     ),
+    *([(read_another_stream, compiled_normals)] if native.missing() is None else []),
+    (pair_an_integer_with_itself, lambda: test_normals.test_they_are_independent(test_normals.IN_TORCH)),
+    (pair_an_integer_with_itself, lambda: test_normals.test_the_ends_of_the_range(test_normals.IN_TORCH, 67750675)),
     (change_a_round, lambda: test_random.test_published_vectors(*test_random.KNOWN[0], as_tensor=False)),
 ]
 

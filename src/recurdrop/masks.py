@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from recurdrop.errors import invalid
-from recurdrop.philox import keep_bits, normals
+from recurdrop.philox import drawn, keep_bits, multipliers, normals
 from recurdrop.plan import LayerPlan, Noise, Where, active, check_cell
 from recurdrop.sites import SITES, Affine, Axis, Cell, Masks
 
@@ -92,11 +92,12 @@ def draw_key(generator: torch.Generator | None = None) -> Tensor:
     Returns:
         int64 tensor without axes.
     """
-    if generator is None:
+    if generator is None and torch.compiler.is_compiling():
         key = torch.empty((), dtype=torch.int64)
         _fill_key(key)
         return key
-    return torch.randint(2**63 - 1, (), dtype=torch.int64, generator=generator, device=generator.device)
+    device = None if generator is None else generator.device
+    return torch.randint(2**63 - 1, (), dtype=torch.int64, generator=generator, device=device)
 
 
 def _stream(noise: Noise, layer: int, direction: int, source: int) -> int:
@@ -131,20 +132,21 @@ def _draw_one(
     noise: Noise, key: Tensor, stream: int, sizes: Sizes, dtype: torch.dtype, reference: Tensor | None
 ) -> Tensor | Affine:
     shape, grid, p = sizes.shape(noise), _grid(noise, sizes), noise.rate
-    if noise.law in ("gaussian", "additive"):
-        normal: Tensor = normals(key, stream, grid, dtype).reshape(shape)
-        if noise.law == "additive":
-            return torch.ones((), dtype=dtype, device=key.device), normal * p
-        return 1 + normal * math.sqrt(p / (1 - p))
-    keep: Tensor = keep_bits(key, stream, grid, round(p * 2**32)).reshape(shape)
-    if noise.law == "mixture":
-        if reference is None:
-            raise invalid("mixout needs reference weights", None, "Call the layer, or give reference=.")
-        return _mixture(~keep, p, reference.to(key.device, dtype))
-    if SITES[noise.site].operation == "keep old":
+    if noise.law == "additive":
+        shift = drawn(normals, key, stream, grid, 0.0, p, dtype).reshape(shape)
+        return torch.ones((), dtype=dtype, device=key.device), shift
+    if noise.law == "gaussian":
+        return drawn(normals, key, stream, grid, 1.0, math.sqrt(p / (1 - p)), dtype).reshape(shape)
+    threshold = round(p * 2**32)
+    if noise.law == "bernoulli" and SITES[noise.site].operation != "keep old":
+        kept = 1 / (1 - p) if noise.scaled and p < 1 else 1.0
+        return drawn(multipliers, key, stream, grid, threshold, kept, dtype).reshape(shape)
+    keep = drawn(keep_bits, key, stream, grid, threshold).reshape(shape)
+    if noise.law == "bernoulli":
         return ~keep
-    bits = keep.to(dtype)
-    return bits.mul_(1 / (1 - p)) if noise.scaled and p < 1 else bits
+    if reference is None:
+        raise invalid("mixout needs reference weights", None, "Call the layer, or give reference=.")
+    return _mixture(~keep, p, reference.to(key.device, dtype))
 
 
 def _product(values: list[Tensor]) -> Tensor:

@@ -12,7 +12,8 @@ the device, the batch split, padding or the kernel that reads them:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +66,22 @@ def _blocks(key: Tensor, stream: int, sizes: Sequence[int]) -> Iterator[tuple[sl
         yield slice(start, start + len(row)), philox(counter, keys)
 
 
+_COMPILED: dict[Any, Callable[..., Tensor]] = {}
+
+
+def compiled(operator: Any, function: Callable[..., Tensor]) -> None:
+    """Make a function the kernel of one of the operators below on the CPU."""
+    operator.register_kernel("cpu")(function)
+    _COMPILED[operator] = function
+
+
+def drawn(operator: Any, key: Tensor, *arguments: Any) -> Tensor:
+    """Call an operator; its dispatch, which costs more than a small mask, only where a compiler traces."""
+    direct = None if torch.compiler.is_compiling() or key.device.type != "cpu" else _COMPILED.get(operator)
+    found: Tensor = (direct or operator)(key, *arguments)
+    return found
+
+
 @torch.library.custom_op("recurdrop::keep_bits", mutates_args=())
 def keep_bits(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) -> Tensor:
     """Draw bits that are True where the stream's integer is at least `threshold`.
@@ -91,14 +108,46 @@ def _(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) -> Tensor:
     return torch.empty(tuple(sizes), dtype=torch.bool, device=key.device)
 
 
+@torch.library.custom_op("recurdrop::multipliers", mutates_args=())
+def multipliers(
+    key: Tensor, stream: int, sizes: Sequence[int], threshold: int, kept: float, dtype: torch.dtype
+) -> Tensor:
+    """Draw `keep_bits` as numbers: `kept` where a bit is True, else 0.
+
+    Args:
+        key: as for `keep_bits`.
+        stream: likewise.
+        sizes: likewise.
+        threshold: likewise.
+        kept: the multiplier of what is kept.
+        dtype: of the result.
+
+    Returns:
+        tensor of shape (T, B, G, U).
+    """
+    keep: Tensor = keep_bits(key, stream, sizes, threshold)
+    return keep.to(dtype).mul_(kept)
+
+
+@multipliers.register_fake
+def _(key: Tensor, stream: int, sizes: Sequence[int], threshold: int, kept: float, dtype: torch.dtype) -> Tensor:
+    return torch.empty(tuple(sizes), dtype=dtype, device=key.device)
+
+
 @torch.library.custom_op("recurdrop::normals", mutates_args=())
-def normals(key: Tensor, stream: int, sizes: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Draw standard normal numbers by the transform of Box and Muller, computed in float64.
+def normals(
+    key: Tensor, stream: int, sizes: Sequence[int], mean: float, deviation: float, dtype: torch.dtype
+) -> Tensor:
+    """Draw normal numbers by the transform of Box and Muller, computed here in float64.
+
+    The outputs w, w' of each pair of units give √(-2 ln u) cos 2πu' and √(-2 ln u) sin 2πu', where u = (w + ½) / 2³².
 
     Args:
         key: int64 tensor without axes, on the device of the result.
         stream: the number of the stream.
         sizes: T, B, G, U.
+        mean: of the numbers.
+        deviation: their standard deviation.
         dtype: of the result.
 
     Returns:
@@ -110,11 +159,11 @@ def normals(key: Tensor, stream: int, sizes: Sequence[int], dtype: torch.dtype) 
         uniform = [(integers + 0.5) * 2.0**-32 for integers in (o.double() for o in outputs)]
         for k in (0, 2):
             radius, angle = torch.sqrt(-2 * torch.log(uniform[k])), 2 * math.pi * uniform[k + 1]
-            out[rows, :, k] = (radius * torch.cos(angle)).to(dtype)
-            out[rows, :, k + 1] = (radius * torch.sin(angle)).to(dtype)
+            out[rows, :, k] = (mean + deviation * radius * torch.cos(angle)).to(dtype)
+            out[rows, :, k + 1] = (mean + deviation * radius * torch.sin(angle)).to(dtype)
     return out.flatten(1)[:, :units].reshape(time, batch, gates, units).clone()
 
 
 @normals.register_fake
-def _(key: Tensor, stream: int, sizes: Sequence[int], dtype: torch.dtype) -> Tensor:
+def _(key: Tensor, stream: int, sizes: Sequence[int], mean: float, deviation: float, dtype: torch.dtype) -> Tensor:
     return torch.empty(tuple(sizes), dtype=dtype, device=key.device)

@@ -244,13 +244,20 @@ void check() {
   most_threads = 99;
 }
 
-void check_keep_bits() {
+void check_random_numbers() {
   const int64_t sizes[] = {3, 5, 2, 67}, size = 3 * 5 * 2 * 67;
-  const Memory bits[] = {memory(size), memory(size), memory(size)};
-  for (int i = 0; i < 3; ++i) {
-    most_threads = i == 2 ? 2 : 99;
-    recurdrop_keep_bits(42, 7, sizes, uint64_t(1) << 31, static_cast<uint8_t*>(bits[i].get()), i ? 3 : 1);
-    require(!memcmp(bits[i].get(), bits[0].get(), size_t(size)), "keep_bits differs between numbers of threads");
+  for (int kind = 0; kind < 3; ++kind) {
+    const int64_t bytes = kind == 0 ? size : kind == 1 ? 4 * size : 8 * size;
+    const Memory drawn[] = {memory(bytes), memory(bytes), memory(bytes)};
+    for (int i = 0; i < 3; ++i) {
+      most_threads = i == 2 ? 2 : 99;
+      const int threads = i ? 3 : 1;
+      if (kind == 0)
+        recurdrop_keep_bits(42, 7, sizes, uint64_t(1) << 31, static_cast<uint8_t*>(drawn[i].get()), threads);
+      else
+        recurdrop_normals(42, 7, sizes, 1, 2, kind == 1 ? RECURDROP_FLOAT32 : RECURDROP_FLOAT64, drawn[i].get(), threads);
+      require(!memcmp(drawn[i].get(), drawn[0].get(), size_t(bytes)), "random numbers differ between threads");
+    }
   }
   most_threads = 99;
 }
@@ -263,7 +270,7 @@ int main() {
   __sanitizer_set_death_callback(tell);
   recurdrop_use_openmp(reinterpret_cast<void*>(parallel), reinterpret_cast<void*>(+[] { return thread_number; }),
                        reinterpret_cast<void*>(+[] { return thread_count; }));
-  check_keep_bits();
+  check_random_numbers();
   int cases = 0;
   for (int bits = 0; bits < 1 << 9; ++bits) {
     const auto bit = [bits](int i) { return bits >> i & 1; };

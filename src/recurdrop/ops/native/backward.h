@@ -147,7 +147,7 @@ struct Backward {
         const Index ahead = smaller(i + kRowsAhead, n - 1);
         const Place soon = place_of(mine, chunk, t, ahead, place + ahead);
         auto each = [&](Index u, auto lanes) {
-          ask_for(soon, u);
+          ask_for(soon, t, u);
           Vec<T> kept;
           const Vec<T> d = past_zone(t, at.b, at.d_h, at.dh, u, lanes, kept);
           store<T>(at.dh + u, kept + gates(at, t, u, lanes, d), lanes);
@@ -210,12 +210,14 @@ struct Backward {
 
   // Rows are short: the processor's own prefetch is late for them.
   static constexpr Index kRowsAhead = 2;
-  INLINE void ask_for(const Place& r, Index u) const {
+  INLINE void ask_for(const Place& r, Index t, Index u) const {
     for (int s = 0; s < Cell::kSlots; ++s) {
       prefetch(r.slots + s * layer.H + u);
       prefetch_to_write(r.da + s * layer.H + u);
     }
     prefetch((Cell::kHasCell ? r.c_old : r.h_old) + u);
+    layer.ask_for_masks(t, r.b, u);
+    layer.recurrent.ask_for(t, r.b, u);
     if (r.d_h) prefetch(r.d_h + u);
     if (r.d_c) prefetch(r.d_c + u);
   }

@@ -107,6 +107,18 @@ void recurdrop_keep_bits(uint64_t key, uint32_t stream, const int64_t sizes[4], 
     kernels().keep_bits(key, stream, sizes, threshold, out, 1, launch);
 }
 
+void recurdrop_multipliers(uint64_t key, uint32_t stream, const int64_t sizes[4], uint64_t threshold, double kept,
+                           int32_t type, void* out, int32_t threads) {
+  if (!kernels().multipliers(key, stream, sizes, threshold, kept, type, out, threads, launch))
+    kernels().multipliers(key, stream, sizes, threshold, kept, type, out, 1, launch);
+}
+
+void recurdrop_normals(uint64_t key, uint32_t stream, const int64_t sizes[4], double mean, double deviation,
+                       int32_t type, void* out, int32_t threads) {
+  if (!kernels().normals(key, stream, sizes, mean, deviation, type, out, threads, launch))
+    kernels().normals(key, stream, sizes, mean, deviation, type, out, 1, launch);
+}
+
 const char* recurdrop_vectors(void) {
   static char names[64];
   if (!names[0])

@@ -2,7 +2,7 @@
 #include "kernels.h"
 
 #include "backward.h"
-#include "philox.h"
+#include "normals.h"
 
 namespace {
 
@@ -69,8 +69,24 @@ bool backward(const recurdrop_call* call, recurdrop::Launch on_threads) {
 
 bool keep_bits(uint64_t key, uint32_t stream, const int64_t* sizes, uint64_t threshold, uint8_t* out, int threads,
                recurdrop::Launch on_threads) {
-  const KeepBits work{key, stream, sizes, threshold, out};
+  const KeepBits work{{key, stream, sizes}, threshold, out};
   return launch(work, threads, on_threads);
+}
+
+bool multipliers(uint64_t key, uint32_t stream, const int64_t* sizes, uint64_t threshold, double kept, int32_t type,
+                 void* out, int threads, recurdrop::Launch on_threads) {
+  const Stream from{key, stream, sizes};
+  if (type == RECURDROP_FLOAT64)
+    return launch(Multipliers<double>{from, threshold, kept, static_cast<double*>(out)}, threads, on_threads);
+  return launch(Multipliers<float>{from, threshold, float(kept), static_cast<float*>(out)}, threads, on_threads);
+}
+
+bool normals(uint64_t key, uint32_t stream, const int64_t* sizes, double mean, double deviation, int32_t type,
+             void* out, int threads, recurdrop::Launch on_threads) {
+  const Stream from{key, stream, sizes};
+  if (type == RECURDROP_FLOAT64)
+    return launch(Normals<double>{from, mean, deviation, static_cast<double*>(out)}, threads, on_threads);
+  return launch(Normals<float>{from, float(mean), float(deviation), static_cast<float*>(out)}, threads, on_threads);
 }
 
 }  // namespace
@@ -79,5 +95,6 @@ bool keep_bits(uint64_t key, uint32_t stream, const int64_t* sizes, uint64_t thr
 #define RECURDROP_NAME(x) RECURDROP_TEXT(x)
 namespace recurdrop {
 extern const Kernels RECURDROP_ISA;
-const Kernels RECURDROP_ISA = {RECURDROP_NAME(RECURDROP_ISA), work_size, forward, backward, keep_bits};
+const Kernels RECURDROP_ISA = {RECURDROP_NAME(RECURDROP_ISA), work_size, forward, backward, keep_bits,
+                               multipliers, normals};
 }  // namespace recurdrop

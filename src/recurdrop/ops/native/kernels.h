@@ -14,6 +14,10 @@ struct Kernels {
   bool (*backward)(const recurdrop_call*, Launch);
   bool (*keep_bits)(uint64_t key, uint32_t stream, const int64_t* sizes, uint64_t threshold, uint8_t* out, int threads,
                     Launch);
+  bool (*multipliers)(uint64_t key, uint32_t stream, const int64_t* sizes, uint64_t threshold, double kept,
+                      int32_t type, void* out, int threads, Launch);
+  bool (*normals)(uint64_t key, uint32_t stream, const int64_t* sizes, double mean, double deviation, int32_t type,
+                  void* out, int threads, Launch);
 };
 
 extern const Kernels plain, avx2, avx512, neon;

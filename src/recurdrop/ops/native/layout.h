@@ -18,14 +18,21 @@ struct Site {
       : data(m.data), time(m.time), batch(m.batch), gate(m.gate), unit(m.unit), bytes(m.bytes), gated(m.gated) {}
   explicit operator bool() const { return data != nullptr; }
 
+  INLINE Index offset(Index t, Index b, int g, Index u) const { return t * time + b * batch + g * gate + u * unit; }
+  INLINE const T* address(Index t, Index b, int g, Index u) const {
+    return static_cast<const T*>(data) + offset(t, b, g, u);
+  }
   INLINE Vec<T> at(Index t, Index b, int g, Index u, int n) const {
-    const Index offset = t * time + b * batch + g * gate + u * unit;
     if (bytes) {
-      const uint8_t* p = static_cast<const uint8_t*>(data) + offset;
+      const uint8_t* p = static_cast<const uint8_t*>(data) + offset(t, b, g, u);
       return unit ? load_bytes<T>(p, n) : splat<T>(T(*p));
     }
-    const T* p = static_cast<const T*>(data) + offset;
+    const T* p = address(t, b, g, u);
     return unit ? load<T>(p, n) : splat<T>(*p);
+  }
+  // One that is new at each step comes from afar.
+  INLINE void ask_for(Index t, Index b, Index u) const {
+    if (data && time) prefetch(static_cast<const char*>(data) + offset(t, b, 0, u) * (bytes ? 1 : Index(sizeof(T))));
   }
   INLINE Vec<T> times(Vec<T> value, Index t, Index b, int g, Index u, int n) const {
     return data ? value * at(t, b, g, u, n) : value;
@@ -53,6 +60,13 @@ struct Layer {
 
   static const T* in(const void* p) { return static_cast<const T*>(p); }
   static T* out(void* p) { return static_cast<T*>(p); }
+  // Masks of step t that act on units, before they are needed.
+  INLINE void ask_for_masks(Index t, Index b, Index u) const {
+    candidate.ask_for(t, b, u);
+    cell.ask_for(t, b, u);
+    zone_c.ask_for(t, b, u);
+    zone_h.ask_for(t, b, u);
+  }
   bool projected() const { return call.w_hr != nullptr; }
   // The step before t and the one after it, in the order of the recurrence; outside [0, T) there is none.
   Index before(Index t) const { return call.reverse ? t + 1 : t - 1; }

@@ -105,10 +105,19 @@ def _declare(core: ctypes.CDLL) -> None:
     core.recurdrop_forward.restype = core.recurdrop_backward.restype = None
     core.recurdrop_choose_vector.argtypes = [ctypes.c_char_p]
     core.recurdrop_use_openmp.argtypes = [ctypes.c_void_p] * 3
-    core.recurdrop_keep_bits.restype = None
+    for name in ("keep_bits", "multipliers", "normals"):
+        getattr(core, f"recurdrop_{name}").restype = None
     core.recurdrop_keep_bits.argtypes = [
         *(ctypes.c_uint64, ctypes.c_uint32, ctypes.POINTER(ctypes.c_int64), ctypes.c_uint64),
         *(ctypes.c_void_p, ctypes.c_int32),
+    ]
+    core.recurdrop_multipliers.argtypes = [
+        *(ctypes.c_uint64, ctypes.c_uint32, ctypes.POINTER(ctypes.c_int64), ctypes.c_uint64, ctypes.c_double),
+        *(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32),
+    ]
+    core.recurdrop_normals.argtypes = [
+        *(ctypes.c_uint64, ctypes.c_uint32, ctypes.POINTER(ctypes.c_int64), ctypes.c_double, ctypes.c_double),
+        *(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32),
     ]
 
 

@@ -1,9 +1,10 @@
-"""The generator of `recurdrop.philox` in compiled code: the same bits, drawn by all threads."""
+"""The generator of `recurdrop.philox` in compiled code: the same bits and normal numbers, drawn by all threads."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +14,10 @@ from recurdrop.ops.native import library
 
 
 def register() -> None:
-    """Make it the kernel of `recurdrop::keep_bits` on the CPU."""
-    philox.keep_bits.register_kernel("cpu")(keep_bits)
+    """Make them the kernels of `philox`'s operators on the CPU."""
+    philox.compiled(philox.keep_bits, keep_bits)
+    philox.compiled(philox.multipliers, multipliers)
+    philox.compiled(philox.normals, normals)
 
 
 def keep_bits(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) -> Tensor:
@@ -23,11 +26,39 @@ def keep_bits(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) ->
     core = library.CORE
     if core is not None and out.numel():
         shape = (ctypes.c_int64 * 4)(*sizes)
-        threads = library.threads() if out.numel() >= _WORTH_A_THREAD else 1
-        core.recurdrop_keep_bits(int(key) & _ALL, stream, shape, threshold, out.data_ptr(), threads)
+        core.recurdrop_keep_bits(int(key) & _ALL, stream, shape, threshold, out.data_ptr(), _threads(out))
     return out
+
+
+def multipliers(
+    key: Tensor, stream: int, sizes: Sequence[int], threshold: int, kept: float, dtype: torch.dtype
+) -> Tensor:
+    """As `philox.multipliers`."""
+    return _numbers("multipliers", key, stream, sizes, threshold, kept, dtype)
+
+
+def normals(
+    key: Tensor, stream: int, sizes: Sequence[int], mean: float, deviation: float, dtype: torch.dtype
+) -> Tensor:
+    """As `philox.normals`, up to rounding; computed in float64 for float64, else in float32."""
+    return _numbers("normals", key, stream, sizes, mean, deviation, dtype)
+
+
+def _numbers(name: str, key: Tensor, stream: int, sizes: Sequence[int], *rest: Any) -> Tensor:
+    *parameters, dtype = rest
+    double = dtype == torch.float64
+    out = torch.empty(tuple(sizes), dtype=torch.float64 if double else torch.float32)
+    core = library.CORE
+    if core is not None and out.numel():
+        shape, draw = (ctypes.c_int64 * 4)(*sizes), getattr(core, f"recurdrop_{name}")
+        draw(int(key) & _ALL, stream, shape, *parameters, double, out.data_ptr(), _threads(out))
+    return out.to(dtype)
+
+
+def _threads(out: Tensor) -> int:
+    return library.threads() if out.numel() >= _WORTH_A_THREAD else 1
 
 
 _ALL = 2**64 - 1
 _WORTH_A_THREAD = 100_000
-"""Bits above which waking the other threads costs less than it saves."""
+"""Numbers above which waking the other threads costs less than it saves."""

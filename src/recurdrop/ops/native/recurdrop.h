@@ -54,6 +54,12 @@ RECURDROP_EXPORT void recurdrop_backward(const recurdrop_call* call);
 // Philox4x32-10: bits (bytes 0 or 1), true where the integer of element (t, b, g, u) is at least `threshold`.
 RECURDROP_EXPORT void recurdrop_keep_bits(uint64_t key, uint32_t stream, const int64_t sizes[4], uint64_t threshold,
                                           uint8_t* out, int32_t threads);
+// The same bits as multipliers of a type: `kept` where true, else 0.
+RECURDROP_EXPORT void recurdrop_multipliers(uint64_t key, uint32_t stream, const int64_t sizes[4], uint64_t threshold,
+                                            double kept, int32_t type, void* out, int32_t threads);
+// Normal numbers of a type from the same integers.
+RECURDROP_EXPORT void recurdrop_normals(uint64_t key, uint32_t stream, const int64_t sizes[4], double mean,
+                                        double deviation, int32_t type, void* out, int32_t threads);
 
 // The vector widths that were compiled and that this processor runs, best first, as names separated by spaces.
 RECURDROP_EXPORT const char* recurdrop_vectors(void);
