@@ -9,7 +9,7 @@ import torch
 
 import recurdrop as rd
 from recurdrop.masks import draw_key
-from recurdrop.philox import keep_bits, normals, philox
+from recurdrop.philox import _blocks, keep_bits, normals, philox
 
 # Random123's known answers for philox4x32-10: counter, key, result.
 KNOWN = [
@@ -66,6 +66,12 @@ def test_normals_come_from_pairs_of_the_same_integers() -> None:
         radius = math.sqrt(-2 * math.log(a))
         expected += [radius * math.cos(2 * math.pi * b), radius * math.sin(2 * math.pi * b)]
     assert found == pytest.approx(expected, abs=1e-14)
+
+
+@pytest.mark.parametrize("sizes", [(2, 3, 1, 0), (2, 0, 1, 5), (0, 3, 1, 5)])
+def test_streams_without_elements(sizes: tuple[int, ...]) -> None:
+    assert all(out.numel() == 0 for _, outputs in _blocks(torch.tensor(7), 1, sizes) for out in outputs)
+    assert keep_bits(torch.tensor(7), 1, sizes, 1 << 31).shape == sizes
 
 
 def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,10 +139,8 @@ def share_nothing(patch: Patch) -> None:
 
 
 def drop_too_much(patch: Patch) -> None:
-    right = masks_module.drawn
-    patch.setattr(
-        masks_module, "drawn", lambda op, key, s, sizes, t, *rest: right(op, key, s, sizes, round(t * 1.05), *rest)
-    )
+    right = masks_module.keep_bits
+    patch.setattr(masks_module, "keep_bits", lambda key, s, sizes, t: right(key, s, sizes, round(t * 1.05)))
 
 
 def ignore_the_direction(patch: Patch) -> None:

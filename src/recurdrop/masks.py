@@ -8,14 +8,14 @@ another, and evaluation draws nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from recurdrop.errors import invalid
-from recurdrop.philox import drawn, keep_bits, multipliers, normals
+from recurdrop.philox import keep_bits, keep_bits_at, multipliers, normals
 from recurdrop.plan import LayerPlan, Noise, Where, active, check_cell
 from recurdrop.sites import SITES, Affine, Axis, Cell, Masks
 
@@ -100,6 +100,21 @@ def draw_key(generator: torch.Generator | None = None) -> Tensor:
     return torch.randint(2**63 - 1, (), dtype=torch.int64, generator=generator, device=device)
 
 
+def seeds(count: int, generator: torch.Generator | None = None) -> list[int]:
+    """Take integers from which masks can be drawn again; a longer list begins with the shorter one.
+
+    Args:
+        count: how many.
+        generator: as for `draw_key`.
+    """
+    return [int(draw_key(generator)) for _ in range(count)]
+
+
+def seeded(seed: int) -> torch.Generator:
+    """Return a generator for `sample_masks` that starts at one of `seeds`."""
+    return torch.Generator().manual_seed(seed)
+
+
 def _stream(noise: Noise, layer: int, direction: int, source: int) -> int:
     if noise.across_layers:
         layer = direction = 0
@@ -133,20 +148,68 @@ def _draw_one(
 ) -> Tensor | Affine:
     shape, grid, p = sizes.shape(noise), _grid(noise, sizes), noise.rate
     if noise.law == "additive":
-        shift = drawn(normals, key, stream, grid, 0.0, p, dtype).reshape(shape)
+        shift = normals(key, stream, grid, 0.0, p, dtype).reshape(shape)
         return torch.ones((), dtype=dtype, device=key.device), shift
     if noise.law == "gaussian":
-        return drawn(normals, key, stream, grid, 1.0, math.sqrt(p / (1 - p)), dtype).reshape(shape)
+        return normals(key, stream, grid, 1.0, math.sqrt(p / (1 - p)), dtype).reshape(shape)
     threshold = round(p * 2**32)
     if noise.law == "bernoulli" and SITES[noise.site].operation != "keep old":
         kept = 1 / (1 - p) if noise.scaled and p < 1 else 1.0
-        return drawn(multipliers, key, stream, grid, threshold, kept, dtype).reshape(shape)
-    keep = drawn(keep_bits, key, stream, grid, threshold).reshape(shape)
+        return multipliers(key, stream, grid, threshold, kept, dtype).reshape(shape)
+    keep = keep_bits(key, stream, grid, threshold).reshape(shape)
     if noise.law == "bernoulli":
         return ~keep
     if reference is None:
         raise invalid("mixout needs reference weights", None, "Call the layer, or give reference=.")
     return _mixture(~keep, p, reference.to(key.device, dtype))
+
+
+_MODULE = 255
+"""The stream of a module outside the recurrent layers; each takes a key of its own."""
+
+
+def draw_keep(
+    p: float, sizes: Sequence[int], *, device: torch.device, generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw, for a module outside the recurrent layers, bits that are False with probability p.
+
+    Args:
+        p: the probability.
+        sizes: of up to three axes; those of a sequence are T, B, F.
+        device: of the bits.
+        generator: as for `draw_key`.
+
+    Returns:
+        bool tensor of these sizes.
+    """
+    key = draw_key(generator).to(device)
+    time, batch, units = (1,) * (3 - len(sizes)) + tuple(sizes)
+    return keep_bits(key, _MODULE, (time, batch, 1, units), round(p * 2**32)).reshape(tuple(sizes))
+
+
+def draw_keep_types(p: float, examples: Tensor, types: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    """Draw bits that are False with probability p, one for each pair of an example and a type.
+
+    Only the bits of pairs that occur are computed, so the number of types costs nothing.
+
+    Args:
+        p: the probability.
+        examples: int64, broadcasts to `types`; zeros for bits that all examples share.
+        types: token numbers, of any integer type and shape.
+        generator: as for `draw_key`.
+
+    Returns:
+        bool tensor of the shape of `types`; equal pairs have equal bits.
+    """
+    key = draw_key(generator).to(types.device)
+    keep: Tensor = keep_bits_at(key, _MODULE, examples.expand_as(types), types.long(), round(p * 2**32))
+    return keep
+
+
+def inverted(keep: Tensor, p: float, dtype: torch.dtype) -> Tensor:
+    """Return the multiplier of inverted dropout: bits / (1 - p), and zeros for p = 1."""
+    bits = keep.to(dtype)
+    return bits.mul_(1 / (1 - p)) if p < 1 else bits
 
 
 def _product(values: list[Tensor]) -> Tensor:

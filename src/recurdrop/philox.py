@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +56,7 @@ def _blocks(key: Tensor, stream: int, sizes: Sequence[int]) -> Iterator[tuple[sl
     on_host = key.device.type == "cpu"
     keys: Sequence[int] | Sequence[Tensor] = [int(half) for half in halves] if on_host else halves
     total, quads = time * batch * gates, -(-units // 4)
-    rows = max(1, _BLOCK // quads if on_host else total)
+    rows = max(1, _BLOCK // max(quads, 1) if on_host else total)
     column = torch.arange(quads, device=key.device)
     for start in range(0, total, rows):
         row = torch.arange(start, min(start + rows, total), device=key.device)[:, None]
@@ -66,24 +65,8 @@ def _blocks(key: Tensor, stream: int, sizes: Sequence[int]) -> Iterator[tuple[sl
         yield slice(start, start + len(row)), philox(counter, keys)
 
 
-_COMPILED: dict[Any, Callable[..., Tensor]] = {}
-
-
-def compiled(operator: Any, function: Callable[..., Tensor]) -> None:
-    """Make a function the kernel of one of the operators below on the CPU."""
-    operator.register_kernel("cpu")(function)
-    _COMPILED[operator] = function
-
-
-def drawn(operator: Any, key: Tensor, *arguments: Any) -> Tensor:
-    """Call an operator; its dispatch, which costs more than a small mask, only where a compiler traces."""
-    direct = None if torch.compiler.is_compiling() or key.device.type != "cpu" else _COMPILED.get(operator)
-    found: Tensor = (direct or operator)(key, *arguments)
-    return found
-
-
 @torch.library.custom_op("recurdrop::keep_bits", mutates_args=())
-def keep_bits(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) -> Tensor:
+def keep_bits_operator(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) -> Tensor:
     """Draw bits that are True where the stream's integer is at least `threshold`.
 
     Args:
@@ -103,42 +86,38 @@ def keep_bits(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) ->
     return out.flatten(1)[:, :units].reshape(time, batch, gates, units).clone()
 
 
-@keep_bits.register_fake
+@keep_bits_operator.register_fake
 def _(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) -> Tensor:
     return torch.empty(tuple(sizes), dtype=torch.bool, device=key.device)
 
 
-@torch.library.custom_op("recurdrop::multipliers", mutates_args=())
-def multipliers(
-    key: Tensor, stream: int, sizes: Sequence[int], threshold: int, kept: float, dtype: torch.dtype
-) -> Tensor:
-    """Draw `keep_bits` as numbers: `kept` where a bit is True, else 0.
+@torch.library.custom_op("recurdrop::keep_bits_at", mutates_args=())
+def keep_bits_at(key: Tensor, stream: int, rows: Tensor, units: Tensor, threshold: int) -> Tensor:
+    """Draw single bits of a stream whose grid is too large to draw whole: those of `keep_bits` at t = g = 0.
 
     Args:
-        key: as for `keep_bits`.
-        stream: likewise.
-        sizes: likewise.
-        threshold: likewise.
-        kept: the multiplier of what is kept.
-        dtype: of the result.
+        key: int64 tensor without axes, on the device of the others.
+        stream: the number of the stream.
+        rows: b of each bit, int64 in [0, 2³²).
+        units: u of each bit, int64 in [0, 2³⁴), of the same shape.
+        threshold: as for `keep_bits`.
 
     Returns:
-        tensor of shape (T, B, G, U).
+        bool tensor of that shape.
     """
-    keep: Tensor = keep_bits(key, stream, sizes, threshold)
-    return keep.to(dtype).mul_(kept)
+    counter = [units // 4, rows.clone(), torch.zeros_like(rows), torch.full_like(rows, stream)]
+    outputs = torch.stack(philox(counter, (key & _LOW, (key >> 32) & _LOW)))
+    return outputs.gather(0, (units % 4)[None])[0] >= threshold
 
 
-@multipliers.register_fake
-def _(key: Tensor, stream: int, sizes: Sequence[int], threshold: int, kept: float, dtype: torch.dtype) -> Tensor:
-    return torch.empty(tuple(sizes), dtype=dtype, device=key.device)
+@keep_bits_at.register_fake
+def _(key: Tensor, stream: int, rows: Tensor, units: Tensor, threshold: int) -> Tensor:
+    return torch.empty(units.shape, dtype=torch.bool, device=key.device)
 
 
 @torch.library.custom_op("recurdrop::normals", mutates_args=())
-def normals(
-    key: Tensor, stream: int, sizes: Sequence[int], mean: float, deviation: float, dtype: torch.dtype
-) -> Tensor:
-    """Draw normal numbers by the transform of Box and Muller, computed here in float64.
+def normals_operator(key: Tensor, stream: int, sizes: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Draw standard normal numbers by the transform of Box and Muller, computed here in float64.
 
     The outputs w, w' of each pair of units give √(-2 ln u) cos 2πu' and √(-2 ln u) sin 2πu', where u = (w + ½) / 2³².
 
@@ -146,8 +125,6 @@ def normals(
         key: int64 tensor without axes, on the device of the result.
         stream: the number of the stream.
         sizes: T, B, G, U.
-        mean: of the numbers.
-        deviation: their standard deviation.
         dtype: of the result.
 
     Returns:
@@ -159,11 +136,69 @@ def normals(
         uniform = [(integers + 0.5) * 2.0**-32 for integers in (o.double() for o in outputs)]
         for k in (0, 2):
             radius, angle = torch.sqrt(-2 * torch.log(uniform[k])), 2 * math.pi * uniform[k + 1]
-            out[rows, :, k] = (mean + deviation * radius * torch.cos(angle)).to(dtype)
-            out[rows, :, k + 1] = (mean + deviation * radius * torch.sin(angle)).to(dtype)
+            out[rows, :, k] = (radius * torch.cos(angle)).to(dtype)
+            out[rows, :, k + 1] = (radius * torch.sin(angle)).to(dtype)
     return out.flatten(1)[:, :units].reshape(time, batch, gates, units).clone()
 
 
-@normals.register_fake
-def _(key: Tensor, stream: int, sizes: Sequence[int], mean: float, deviation: float, dtype: torch.dtype) -> Tensor:
+@normals_operator.register_fake
+def _(key: Tensor, stream: int, sizes: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.empty(tuple(sizes), dtype=dtype, device=key.device)
+
+
+COMPILED: dict[str, Callable[..., Tensor]] = {}
+"""Compiled functions for the CPU, in place of those below; the dispatch of an operator costs more than a small mask."""
+
+
+def _compiled(name: str, key: Tensor) -> Callable[..., Tensor] | None:
+    # A compiler traces operators, and no number that a schedule changes may be one of their arguments.
+    return None if torch.compiler.is_compiling() or key.device.type != "cpu" else COMPILED.get(name)
+
+
+def keep_bits(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) -> Tensor:
+    """Draw bits as `keep_bits_operator`, the shortest way."""
+    found: Tensor = (_compiled("keep_bits", key) or keep_bits_operator)(key, stream, sizes, threshold)
+    return found
+
+
+def multipliers(
+    key: Tensor, stream: int, sizes: Sequence[int], threshold: int, kept: float, dtype: torch.dtype
+) -> Tensor:
+    """Draw the bits of `keep_bits` as numbers.
+
+    Args:
+        key: as for `keep_bits_operator`.
+        stream: likewise.
+        sizes: likewise.
+        threshold: likewise.
+        kept: the number for True; that for False is 0.
+        dtype: of the result.
+
+    Returns:
+        tensor of shape (T, B, G, U).
+    """
+    if compiled := _compiled("multipliers", key):
+        return compiled(key, stream, sizes, threshold, kept, dtype)
+    return keep_bits(key, stream, sizes, threshold).to(dtype).mul_(kept)
+
+
+def normals(
+    key: Tensor, stream: int, sizes: Sequence[int], mean: float, deviation: float, dtype: torch.dtype
+) -> Tensor:
+    """Draw normal numbers.
+
+    Args:
+        key: as for `normals_operator`.
+        stream: likewise.
+        sizes: likewise.
+        mean: of the numbers.
+        deviation: their standard deviation.
+        dtype: of the result.
+
+    Returns:
+        tensor of shape (T, B, G, U).
+    """
+    if compiled := _compiled("normals", key):
+        return compiled(key, stream, sizes, mean, deviation, dtype)
+    standard: Tensor = normals_operator(key, stream, sizes, dtype)
+    return standard.mul_(deviation).add_(mean)

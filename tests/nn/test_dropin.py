@@ -231,6 +231,7 @@ def test_initial_parameters_are_torchs(cell: str) -> None:
     assert ours.all_weights[3][0].shape == theirs.all_weights[3][0].shape
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
 @pytest.mark.parametrize(("cell", "values"), GRID_CASES)
 def test_state_dict_both_ways(cell: str, values: dict[str, Any]) -> None:
     theirs, ours = TORCH[cell](**values), OURS[cell](**values, noise=_inverted(cell))

@@ -197,7 +197,7 @@ def test_an_empty_batch() -> None:
     "sizes", [(1, 1, 1, 1), (3, 5, 2, 7), (2, 3, 4, 64), (2, 1, 1, 129), (1, 1, 300, 1300)], ids=str
 )
 def test_compiled_random_bits_are_those_of_the_generator(width: str, threads: None, sizes: tuple[int, ...]) -> None:
-    expected_of = philox.keep_bits._init_fn
+    expected_of = philox.keep_bits_operator._init_fn
     for key, threshold, count in itertools.product((0, -1, 2**40 + 5), (0, 1, 2**31, 2**32), (1, 3)):
         torch.set_num_threads(count)
         key_tensor = torch.tensor(key)
@@ -205,7 +205,7 @@ def test_compiled_random_bits_are_those_of_the_generator(width: str, threads: No
         expected = expected_of(key_tensor, 5 | 3 << 8, list(sizes), threshold)
         assert torch.equal(found, expected)
         for dtype in (torch.float32, torch.float64):
-            scaled = torch.ops.recurdrop.multipliers(key_tensor, 5 | 3 << 8, list(sizes), threshold, 1 / 0.7, dtype)
+            scaled = philox.multipliers(key_tensor, 5 | 3 << 8, list(sizes), threshold, 1 / 0.7, dtype)
             assert torch.equal(scaled, expected.to(dtype).mul_(1 / 0.7))
 
 
@@ -216,11 +216,11 @@ def test_compiled_normal_numbers_are_those_of_the_generator(width: str, threads:
     """A float32 errs by at most 2.5, 3.3 and 1 times 2⁻²⁴ in radius, sine and their product, over all integers."""
     for key in (0, -1, 2**40 + 5):
         key_tensor = torch.tensor(key)
-        expected = philox.normals._init_fn(key_tensor, 5 | 3 << 8, list(sizes), 0.0, 1.0, torch.float64)
+        expected = philox.normals_operator._init_fn(key_tensor, 5 | 3 << 8, list(sizes), torch.float64)
         for count in (1, 3):
             torch.set_num_threads(count)
             single, double = (
-                torch.ops.recurdrop.normals(key_tensor, 5 | 3 << 8, list(sizes), 0.0, 1.0, dtype)
+                torch.ops.recurdrop.normals(key_tensor, 5 | 3 << 8, list(sizes), dtype)
                 for dtype in (torch.float32, torch.float64)
             )
             assert single.dtype == torch.float32

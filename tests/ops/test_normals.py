@@ -30,7 +30,7 @@ class Draw(NamedTuple):
     slack: float
 
 
-IN_TORCH = Draw(philox.normals._init_fn, 1e-15)
+IN_TORCH = Draw(philox.normals_operator._init_fn, 1e-15)
 
 
 @pytest.fixture(
@@ -49,7 +49,7 @@ def draw(request: pytest.FixtureRequest) -> Draw:
 
 
 def million(draw: Draw, dtype: torch.dtype, stream: int = 3, key: int = 2**40 + 11) -> Tensor:
-    return draw.normals(torch.tensor(key), stream, [2, 5, 1, N // 10], 0.0, 1.0, dtype).double()
+    return draw.normals(torch.tensor(key), stream, [2, 5, 1, N // 10], dtype).double()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -115,7 +115,7 @@ def test_the_ends_of_the_range(draw: Draw, key: int) -> None:
     assert tuple(int(out) for out in philox.philox(counter, (key, 0))[:2]) == ENDS[key]
     radius, cosine, sine = exact(*ENDS[key])
     for dtype, rounding in ((torch.float32, 7 * 2.0**-24), (torch.float64, 7 * 2.0**-53)):
-        found = draw.normals(torch.tensor(key), 0, [1, 1, 1, 2], 0.0, 1.0, dtype).flatten().tolist()
+        found = draw.normals(torch.tensor(key), 0, [1, 1, 1, 2], dtype).flatten().tolist()
         for value, expected in zip(found, (radius * cosine, radius * sine), strict=True):
             assert abs(value - expected) <= rounding * abs(expected) + draw.slack * radius
 
@@ -124,16 +124,17 @@ def test_the_ends_of_the_range(draw: Draw, key: int) -> None:
 def test_short_types_round_the_same_numbers(draw: Draw, dtype: torch.dtype, rounding: float) -> None:
     key, sizes = torch.tensor(6), [3, 2, 1, 70]
     found, precise = (
-        draw.normals(key, 1, sizes, 0.0, 1.0, dtype),
-        philox.normals._init_fn(key, 1, sizes, 0.0, 1.0, torch.float64),
+        draw.normals(key, 1, sizes, dtype),
+        philox.normals_operator._init_fn(key, 1, sizes, torch.float64),
     )
     assert found.dtype == dtype
     assert ((found.double() - precise).abs() <= 1.01 * rounding * precise.abs() + 2.0**-25).all()
 
 
-def test_mean_and_deviation(draw: Draw) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_mean_and_deviation(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not compiled:
+        monkeypatch.setattr(philox, "COMPILED", {})
     arguments = torch.tensor(7), 2, [3, 2, 1, 9]
-    found = draw.normals(*arguments, 0.5, 3.0, torch.float64)
-    torch.testing.assert_close(
-        found, 0.5 + 3 * draw.normals(*arguments, 0.0, 1.0, torch.float64), rtol=1e-14, atol=1e-15
-    )
+    expected = 0.5 + 3 * philox.normals_operator._init_fn(*arguments, torch.float64)
+    torch.testing.assert_close(philox.normals(*arguments, 0.5, 3.0, torch.float64), expected, rtol=1e-14, atol=5e-15)

@@ -81,20 +81,25 @@ def _check_lengths(lengths: Tensor | list[int], x: Tensor) -> Tensor:
     return counts.long()
 
 
+def rows_of(packed: PackedSequence) -> tuple[Tensor, Tensor]:
+    """Return the step t and the example b, in the caller's order, of each row of packed data; both on the CPU."""
+    sizes = packed.batch_sizes
+    order = torch.arange(int(sizes[0])) if packed.sorted_indices is None else packed.sorted_indices.cpu()
+    steps = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    rank = torch.arange(len(steps)) - (sizes.cumsum(0) - sizes)[steps]
+    return steps, order[rank]
+
+
 def _unpack(packed: PackedSequence, batch_first: bool) -> tuple[Tensor, Tensor | None, Layout]:
     """Spread the rows of packed data out in one pass; torch's own way takes one for each step and one to sort."""
     data, sizes = packed.data, packed.batch_sizes
     time, batch = len(sizes), int(sizes[0])
-    order = torch.arange(batch) if packed.sorted_indices is None else packed.sorted_indices.cpu()
-    steps = torch.repeat_interleave(torch.arange(time), sizes)
-    rank = torch.arange(len(steps)) - (sizes.cumsum(0) - sizes)[steps]
-    places = (steps * batch + order[rank]).to(data.device)
+    steps, examples = rows_of(packed)
+    places = (steps * batch + examples).to(data.device)
     x = data.new_zeros(time * batch, *data.shape[1:]).index_copy(0, places, data).unflatten(0, (time, batch))
     counts = None
     if int(sizes[-1]) < batch:
-        counts = torch.empty(batch, dtype=torch.int64)
-        counts[order] = (sizes[:, None] > torch.arange(batch)).sum(0)
-        counts = counts.to(data.device)
+        counts = torch.bincount(examples, minlength=batch).to(data.device)
     return x, counts, Layout(batch_first, packed=packed, places=places)
 
 

@@ -101,6 +101,11 @@ class Problem:
     compiled: bool = False
 
     @classmethod
+    def bare(cls, mode: Mode, x: Tensor, *, ragged: bool) -> Problem:
+        """Return the facts of a call without noise."""
+        return cls(mode, x.dtype, x.device.type, (), False, False, ragged, False)
+
+    @classmethod
     def of(cls, call: Call, *, steps: bool = False) -> Problem:
         """Read the facts off a call."""
         masks = call.masks

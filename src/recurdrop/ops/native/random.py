@@ -14,10 +14,10 @@ from recurdrop.ops.native import library
 
 
 def register() -> None:
-    """Make them the kernels of `philox`'s operators on the CPU."""
-    philox.compiled(philox.keep_bits, keep_bits)
-    philox.compiled(philox.multipliers, multipliers)
-    philox.compiled(philox.normals, normals)
+    """Make them what `philox` draws with on the CPU."""
+    philox.COMPILED.update(keep_bits=keep_bits, multipliers=multipliers, normals=normals)
+    philox.keep_bits_operator.register_kernel("cpu")(keep_bits)
+    philox.normals_operator.register_kernel("cpu")(_standard_normals)
 
 
 def keep_bits(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) -> Tensor:
@@ -42,6 +42,10 @@ def normals(
 ) -> Tensor:
     """As `philox.normals`, up to rounding; computed in float64 for float64, else in float32."""
     return _numbers("normals", key, stream, sizes, mean, deviation, dtype)
+
+
+def _standard_normals(key: Tensor, stream: int, sizes: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return normals(key, stream, sizes, 0.0, 1.0, dtype)
 
 
 def _numbers(name: str, key: Tensor, stream: int, sizes: Sequence[int], *rest: Any) -> Tensor:
