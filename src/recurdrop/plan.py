@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from recurdrop.errors import UndefinedSiteError
-from recurdrop.sites import SITES, Axis, Cell
+from recurdrop.sites import BLENDING, SITES, Axis, Cell
 
 DROPOUT_ARGUMENT = "dropout="
 """The method's name of noise that torch's own argument asks for."""
@@ -77,6 +77,11 @@ class Where:
     def last(self) -> bool:
         """Whether this is the top layer."""
         return self.layer == self.num_layers - 1
+
+    @property
+    def blends_state(self) -> bool:
+        """Whether h_t also takes h_{t-1} beside the gate products."""
+        return self.cell in BLENDING
 
     def has(self, site: str) -> bool:
         """Whether the cell has the site."""

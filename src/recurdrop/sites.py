@@ -13,6 +13,8 @@ from torch import Tensor
 Cell = Literal["LSTM", "GRU", "RNN"]
 CELLS: tuple[Cell, ...] = ("LSTM", "GRU", "RNN")
 GATES: dict[Cell, int] = {"LSTM": 4, "GRU": 3, "RNN": 1}
+BLENDING: tuple[Cell, ...] = ("GRU",)
+"""The cells whose h_t also takes h_{t-1} beside the gate products."""
 
 Operation = Literal["multiply", "affine", "keep old", "multiply gradient"]
 Axis = Literal["time", "batch", "gate", "unit", "row", "column"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
+from abc import ABC, abstractmethod
 from typing import Any
 
 import pytest
@@ -193,6 +195,73 @@ def test_subclasses_with_their_own_forward_are_left_alone() -> None:
     rd.plain(model)
     assert (model[0], model[1]) == (theirs, ours)
     assert rd.regularize(theirs, NOISE) is theirs
+
+
+class ZeroLengths(ABC, nn.RNNBase):
+    """What forecasting packages derive from torch's layers: a base with the forward, and methods of each cell."""
+
+    def forward(self, x: Tensor, hx: Any = None, lengths: Tensor | None = None) -> Any:
+        y, state = super().forward(x, hx=hx)
+        return (y if lengths is None else y * (lengths > 0)[None, :, None]), state
+
+    @abstractmethod
+    def width(self) -> int: ...
+
+
+class ZeroLengthsGRU(ZeroLengths, nn.GRU):
+    def width(self) -> int:
+        return self.hidden_size
+
+
+class WithMethod(nn.LSTM):
+    """No forward of its own, but a method that its model calls."""
+
+    def width(self) -> int:
+        return self.hidden_size
+
+
+@pytest.mark.parametrize("kind", [ZeroLengthsGRU, WithMethod, OwnForward])
+def test_named_subclasses_get_noise_where_they_call_torch(kind: type[nn.RNNBase]) -> None:
+    theirs = kind(INPUT, HIDDEN, 2)
+    expected = theirs(X)[0]
+    ours = rd.regularize(theirs, NOISE, subclasses=[ZeroLengths, OwnForward])
+    assert isinstance(ours, kind)
+    assert isinstance(ours, (rd.GRU, rd.LSTM))
+    assert all(a is b for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    torch.manual_seed(1)
+    found = ours(X)[0]
+    plain = {nn.GRU: rd.GRU, nn.LSTM: rd.LSTM}[nn.GRU if isinstance(theirs, nn.GRU) else nn.LSTM](
+        INPUT, HIDDEN, 2, noise=NOISE
+    )
+    plain.load_state_dict(theirs.state_dict())
+    torch.manual_seed(1)
+    assert torch.equal(found, plain(X)[0] * (2 if kind is OwnForward else 1))
+    torch.testing.assert_close(ours.eval()(X)[0], expected)
+    if kind is not OwnForward:
+        assert ours.width() == HIDDEN
+    for copied in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):  # noqa: S301
+        assert type(copied) is type(ours)
+        assert copied.noise == NOISE
+        assert torch.equal(copied(X)[0], ours(X)[0])
+    back = rd.plain(ours.train())
+    assert type(back) is kind
+    assert torch.equal(back(X)[0], expected)
+    assert vars(back).keys() == vars(theirs).keys()
+
+
+def test_a_subclass_keeps_its_parametrization_and_its_own_arguments() -> None:
+    theirs = ZeroLengthsGRU(INPUT, HIDDEN)
+    parametrize.register_parametrization(theirs, "weight_hh_l0", _Triple())
+    expected = theirs(X, lengths=torch.tensor([0] + [TIME] * (BATCH - 1)))[0]
+    ours = rd.regularize(theirs, NOISE, subclasses=(ZeroLengths,)).eval()
+    found = ours(X, lengths=torch.tensor([0] + [TIME] * (BATCH - 1)))[0]
+    torch.testing.assert_close(found, expected)
+    assert not found[:, 0].any()
+    with pytest.raises(RuntimeError, match="parametrized"):
+        pickle.dumps(ours)
+    back = rd.plain(ours)
+    parametrize.remove_parametrizations(back, "weight_hh_l0")
+    assert type(back) is ZeroLengthsGRU
 
 
 def test_noise_of_our_layers_is_replaced_in_place() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -35,17 +36,23 @@ _COPIED = (
 )
 
 
-def regularize(model: nn.Module, noise: NoiseLike, *, backend: str = "auto") -> nn.Module:
+def regularize(
+    model: nn.Module, noise: NoiseLike, *, backend: str = "auto", subclasses: Iterable[type[nn.RNNBase]] = ()
+) -> nn.Module:
     """Put noise into every LSTM, GRU and RNN of a model, in place.
 
     Parameters keep their identity, so optimizers, weight sharing and hooks go on as before. Layers of ours get the new
-    noise. Subclasses of torch's layers with a forward of their own are left alone. A method that a layer's cell can't
-    have is left out there, with one warning and a line in `describe`.
+    noise. Subclasses of torch's layers keep their methods and attributes; those with a forward of their own are left
+    alone unless they are among `subclasses`. A method that a layer's cell can't have is left out there, with one
+    warning and a line in `describe`.
 
     Args:
         model: any module.
         noise: a method or a list of methods; None for none.
         backend: as for the layers.
+        subclasses: classes of layers whose own forward comes to torch's by `super().forward(…)`, as that of
+            `pytorch_forecasting.models.nn.LSTM`; our forward takes torch's place there. A forward that calls torch's in
+            another way gets no noise.
 
     Returns:
         The model; a bare layer's replacement.
@@ -56,8 +63,9 @@ def regularize(model: nn.Module, noise: NoiseLike, *, backend: str = "auto") -> 
     methods = as_methods(noise)
     given = noise if noise is None or isinstance(noise, Method) else methods
     chosen = {}
+    through = tuple(subclasses)
     for layer in model.modules():
-        new = _ours(layer)
+        new = _ours(layer, through)
         if new is not None:
             chosen[layer] = (new, *_fitting(new, methods))
     left_out: list[str] = []
@@ -78,13 +86,15 @@ def plain(model: nn.Module) -> nn.Module:
     """
     found: dict[nn.Module, nn.Module] = {}
     for layer in model.modules():
-        theirs = next((theirs for theirs, ours in _OURS.items() if ours is _class(layer)), None)
+        theirs = vars(_class(layer)).get("_theirs") or _THEIRS.get(_class(layer))
         if theirs is not None:
             state = {k: v for k, v in layer.__dict__.items() if k not in _ADDED}
             found[layer] = _same_parameters(theirs, layer, state)
     return _swap(model, found)
 
 
+_THEIRS = {ours: theirs for theirs, ours in _OURS.items()}
+_MADE: dict[type[nn.Module], type[nn.RNNBase]] = {}
 _KEPT = ("__getstate__", "__deepcopy__")
 _ADDED = (
     "backend",
@@ -102,15 +112,32 @@ def _class(layer: nn.Module) -> type[nn.Module]:
     return type(layer).__bases__[0] if is_parametrized(layer) else type(layer)
 
 
-def _ours(layer: nn.Module) -> Any:
+def _ours(layer: nn.Module, subclasses: tuple[type[nn.RNNBase], ...]) -> Any:
     """Return our layer over the same parameters, or None for what is no layer of torch's or has its own forward."""
     if isinstance(layer, Regularized):
         return layer
     for theirs, ours in _OURS.items():
-        if isinstance(layer, theirs) and type(layer).forward is theirs.forward:
+        if isinstance(layer, theirs) and (type(layer).forward is theirs.forward or isinstance(layer, subclasses)):
             state = {k: v for k, v in layer.__dict__.items() if k != "_flat_weights"}
-            return _same_parameters(ours, layer, state)
+            return _same_parameters(_between(_class(layer), ours), layer, state)
     return None
+
+
+def _between(subclass: type[nn.Module], ours: type[nn.RNNBase]) -> type[nn.RNNBase]:
+    """Return the subclass with our layer before torch's among its bases, where its `super()` finds ours."""
+    if subclass in _OURS or subclass in _MADE:
+        return _MADE.get(subclass, ours)
+
+    def reduce(self: nn.RNNBase) -> tuple[Any, ...]:
+        return _empty, (subclass, ours), self.__getstate__()
+
+    body = {"_theirs": subclass, "__reduce__": reduce, "__module__": subclass.__module__, "__doc__": subclass.__doc__}
+    return _MADE.setdefault(subclass, type(subclass.__name__, (subclass, ours), body))
+
+
+def _empty(subclass: type[nn.Module], ours: type[nn.RNNBase]) -> nn.RNNBase:
+    made = _between(subclass, ours)
+    return made.__new__(made)
 
 
 def _same_parameters(kind: type[nn.RNNBase], layer: nn.Module, state: dict[str, Any]) -> nn.RNNBase:
@@ -121,7 +148,7 @@ def _same_parameters(kind: type[nn.RNNBase], layer: nn.Module, state: dict[str, 
         made = type(f"Parametrized{kind.__name__}", (kind,), added)
     new = made.__new__(made)
     new.__dict__.update({k: v.copy() if k in _COPIED else v for k, v in state.items()})
-    if kind in _OURS:
+    if not issubclass(kind, Regularized):
         new._init_flat_weights()
     return new
 
