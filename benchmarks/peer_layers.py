@@ -47,7 +47,7 @@ class DroppedMatrix(nn.Module):
         del self.inner.weight_hh_l0
         self.p = p
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> Any:
         # view_as, since what dropout returns at rate 0 is the parameter, which would be registered a second time
         self.inner.weight_hh_l0 = dropout(self.raw, self.p, self.training).view_as(self.raw)
-        return self.inner(x)
+        return self.inner(x, state)

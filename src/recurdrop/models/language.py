@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +12,7 @@ import recurdrop as rd
 from recurdrop.methods import Method
 
 State = Tensor | tuple[Tensor, Tensor]
+S = TypeVar("S")
 CELLS = {"lstm": rd.LSTM, "gru": rd.GRU, "rnn": rd.RNN}
 
 
@@ -60,6 +62,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, *, reduction: str = "mean") -
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction=reduction)
 
 
-def detached(state: State) -> State:
-    """Return the state cut off from its history."""
-    return state.detach() if isinstance(state, Tensor) else (state[0].detach(), state[1].detach())
+def detached(state: S) -> S:
+    """Return a state, a tensor or tuples of them, cut off from its history."""
+    cut = state.detach() if isinstance(state, Tensor) else tuple(map(detached, cast(tuple[Any, ...], state)))
+    return cast(S, cut)

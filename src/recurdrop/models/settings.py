@@ -1,0 +1,115 @@
+"""What a published language model was made and trained with, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The model.
+
+    Attributes:
+        vocabulary: words or characters.
+        embedding: width of the embedding; 0 for characters that enter one-hot.
+        widths: of the recurrent layers, from the bottom up.
+        noise: methods in the layers, as `recurdrop.methods.parse` reads them; of unequal widths: one `awd`.
+        cell: "lstm", "gru" or "rnn".
+        tied: whether the output layer's matrix is the embedding's.
+        embedding_dropout: probability to drop a word.
+        per_example: whether each example drops words of its own (Gal), or all the same (AWD).
+        softmaxes: components of the output layer; 1 for a plain one.
+        latent_dropout: of the mixture of softmaxes.
+        init: "uniform": everything in ±`init_range`; "embedding": the embedding alone, biases of the output 0, layers
+            as in torch; "orthogonal": matrices orthogonal, biases 0, that of the forget gate 1.
+        init_range: of uniform numbers.
+    """
+
+    vocabulary: int
+    embedding: int
+    widths: tuple[int, ...]
+    noise: tuple[str, ...] = ()
+    cell: str = "lstm"
+    tied: bool = False
+    embedding_dropout: float = 0.0
+    per_example: bool = False
+    softmaxes: int = 1
+    latent_dropout: float = 0.0
+    init: str = "uniform"
+    init_range: float = 0.1
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The training.
+
+    Attributes:
+        batch: streams side by side.
+        bptt: steps of a window, or their mean where `variable_bptt`.
+        epochs: passes; 0 where `least_lr` ends the training.
+        lr: learning rate of the first epoch, for `loss`.
+        loss: "sum_over_time" or "mean_over_tokens", as in `rd.SGDSettings`.
+        clip: largest norm of the gradient.
+        optimizer: "sgd", "ntasgd" or "adam".
+        schedule: "constant"; "decay": as `rd.ZarembaLR` with `constant_epochs` and `divisor`; "milestones": divided by
+            `divisor` at the epochs in `milestones`; "plateau": divided by `divisor` after `patience` epochs without a
+            better validation loss.
+        constant_epochs: epochs at `lr`, for "decay".
+        divisor: what divides the learning rate.
+        milestones: epochs, for "milestones".
+        patience: epochs, for "plateau".
+        least_lr: training ends below it; 0 for never.
+        weight_decay: coupled, unless `decoupled`.
+        decoupled: whether parameters are multiplied by 1 - `weight_decay` after each step, as `rd.decoupled_decay_`.
+        variable_bptt: whether windows vary in length, and lr with it, as in `rd.VariableBPTT`.
+        longest: steps by which a varying window may exceed `bptt`; 0 for no limit.
+        nonmono: n of `rd.NTASGD`.
+        alpha: of `rd.activation_regularization`.
+        beta: of `rd.temporal_activation_regularization`.
+        kappa: of `rd.fraternal`; 0 for one pass.
+    """
+
+    batch: int
+    bptt: int
+    epochs: int
+    lr: float
+    loss: str
+    clip: float
+    optimizer: str = "sgd"
+    schedule: str = "constant"
+    constant_epochs: int = 0
+    divisor: float = 1.0
+    milestones: tuple[int, ...] = ()
+    patience: int = 0
+    least_lr: float = 0.0
+    weight_decay: float = 0.0
+    decoupled: bool = False
+    variable_bptt: bool = False
+    longest: int = 0
+    nonmono: int = 0
+    alpha: float = 0.0
+    beta: float = 0.0
+    kappa: float = 0.0
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published result; `dataclasses.asdict` makes numbers, texts and lists of it.
+
+    Attributes:
+        task: "ptb-word", "wikitext-2", "ptb-char", "enwik8" or "text8".
+        model: the model.
+        training: its training.
+        metric: "perplexity" or "bits per character".
+        valid: the published number on the validation part; NaN where none is known.
+        test: that on the test part.
+        source: where the settings and numbers are from, and what they leave open.
+    """
+
+    task: str
+    model: ModelSettings
+    training: TrainingSettings
+    metric: str
+    valid: float
+    test: float
+    source: str
