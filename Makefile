@@ -4,9 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SEEN := $(VENV)/.installed
 BENCHED := $(VENV)/.bench-installed
+DOWNSTREAM ?= .venv-downstream
 CORE := $(wildcard src/recurdrop/ops/native/*.cpp src/recurdrop/ops/native/*.h)
 
-.PHONY: compare test lint format bench clean
+.PHONY: compare test lint format docs bench downstream clean
 
 compare: $(SEEN)  ## train one small model with every family of methods on Python's own English prose, and rank them
 	$(BIN)/recurdrop compare
@@ -23,12 +24,25 @@ format: $(SEEN)  ## mend format and style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(SEEN)  ## make the pages of methods and public names from the code
+	$(BIN)/python docs/generate.py
+
 bench: $(BENCHED)  ## check, then time training steps against torch.nn and peers; ARGS="--only packed" for a part
 	$(BIN)/python -m benchmarks --json runs/benchmarks.json $(ARGS)
 
 $(BENCHED): $(SEEN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "recurdrop[bench]"
 	touch $(BENCHED)
+
+downstream: $(DOWNSTREAM)/.installed  ## regularize models of Darts, pytorch-forecasting, sb3-contrib and stanza
+	$(DOWNSTREAM)/bin/python -m pytest tests/downstream
+
+$(DOWNSTREAM)/.installed: tests/downstream/requirements.txt constraints.txt hatch_build.py $(CORE)
+	$(PYTHON) -m venv $(DOWNSTREAM)
+	$(DOWNSTREAM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch numpy
+	$(DOWNSTREAM)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement tests/downstream/requirements.txt --editable .
+	touch $(DOWNSTREAM)/.installed
 
 # torch goes first and by its exact version, so that no other package pulls in a build with gigabytes of CUDA.
 $(SEEN): pyproject.toml constraints.txt hatch_build.py $(CORE)
@@ -38,4 +52,4 @@ $(SEEN): pyproject.toml constraints.txt hatch_build.py $(CORE)
 	touch $(SEEN)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DOWNSTREAM) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -23,7 +23,12 @@ ALLOWED: dict[str, set[str]] = {
     "masks": {"errors", "sites", "plan", "philox"},
     "methods": {"errors", "sites", "plan"},
     "ops": {"errors", "sites", "philox"},  # ops.native gives the generator a compiled kernel
+    "bridges": {"errors", "sites"},
+    "losses": {"errors"},
     "nn": {"errors", "sites", "plan", "masks", "methods", "ops"},
+    "optim": {"errors"},
+    "schedules": {"errors", "plan", "methods", "nn"},
+    "uncertainty": {"errors", "masks", "methods", "nn"},
     "data": {"errors"},
     "models": {"errors", "nn", "methods"},
     "train": {"errors", "records", "data", "models", "nn", "methods"},

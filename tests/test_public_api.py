@@ -66,7 +66,7 @@ def test_methods_from_text(text: str, made: rd.Method) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("zonout", "a method must be one that recurdrop has; got 'zonout'. Choose among awd, dropconnect"),
+        ("zonout", "a method must be one that recurdrop has; got 'zonout'. Choose among allennlp, awd, dropconnect"),
         ("zoneout:h=1.5", r"h of Zoneout must be a number in \[0, 1\]; got 1.5"),
         (
             "zoneout:q=0.5",

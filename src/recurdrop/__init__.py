@@ -2,11 +2,20 @@
 
 from recurdrop.errors import BackendError as BackendError
 from recurdrop.errors import UndefinedSiteError as UndefinedSiteError
+from recurdrop.losses import activation_regularization as activation_regularization
+from recurdrop.losses import expectation_linear as expectation_linear
+from recurdrop.losses import fraternal as fraternal
+from recurdrop.losses import norm_stabilizer as norm_stabilizer
+from recurdrop.losses import pi_model as pi_model
+from recurdrop.losses import r_drop as r_drop
+from recurdrop.losses import temporal_activation_regularization as temporal_activation_regularization
+from recurdrop.methods.allennlp import AllenNLP as AllenNLP
 from recurdrop.methods.awd import AWD as AWD
 from recurdrop.methods.base import Method as Method
 from recurdrop.methods.dropconnect import DropConnect as DropConnect
 from recurdrop.methods.dropout import Dropout as Dropout
 from recurdrop.methods.gaussian import Gaussian as Gaussian
+from recurdrop.methods.haste import Haste as Haste
 from recurdrop.methods.hdetach import HDetach as HDetach
 from recurdrop.methods.keras import Keras as Keras
 from recurdrop.methods.locked import Locked as Locked
@@ -14,6 +23,7 @@ from recurdrop.methods.mixout import Mixout as Mixout
 from recurdrop.methods.recurrent_dropout import RecurrentDropout as RecurrentDropout
 from recurdrop.methods.rnndrop import RNNDrop as RNNDrop
 from recurdrop.methods.state_reset import StateReset as StateReset
+from recurdrop.methods.tf1_variational import TF1Variational as TF1Variational
 from recurdrop.methods.variational import Variational as Variational
 from recurdrop.methods.weight_noise import WeightNoise as WeightNoise
 from recurdrop.methods.weightdrop import WeightDrop as WeightDrop
@@ -25,8 +35,26 @@ from recurdrop.nn.convert import regularize as regularize
 from recurdrop.nn.describe import Description as Description
 from recurdrop.nn.describe import describe as describe
 from recurdrop.nn.gru import GRU as GRU
+from recurdrop.nn.hold import HeldMasks as HeldMasks
+from recurdrop.nn.hold import hold_masks as hold_masks
 from recurdrop.nn.lstm import LSTM as LSTM
 from recurdrop.nn.rnn import RNN as RNN
+from recurdrop.nn.two_passes import two_passes as two_passes
+from recurdrop.nn.two_passes import two_passes_at_once as two_passes_at_once
+from recurdrop.optim.decay import ZarembaLR as ZarembaLR
+from recurdrop.optim.decay import decoupled_decay_ as decoupled_decay_
+from recurdrop.optim.ntasgd import NTASGD as NTASGD
+from recurdrop.optim.settings import SGDSettings as SGDSettings
+from recurdrop.optim.windows import VariableBPTT as VariableBPTT
+from recurdrop.schedules import AntiCurriculum as AntiCurriculum
+from recurdrop.schedules import Curriculum as Curriculum
+from recurdrop.schedules import LinearSchedule as LinearSchedule
+from recurdrop.schedules import PiecewiseSchedule as PiecewiseSchedule
+from recurdrop.schedules import Schedule as Schedule
+from recurdrop.schedules import StepSchedule as StepSchedule
 from recurdrop.sites import Masks as Masks
+from recurdrop.uncertainty.mode import mc_dropout as mc_dropout
+from recurdrop.uncertainty.predict import mc_predict as mc_predict
+from recurdrop.uncertainty.prediction import Prediction as Prediction
 
 __version__ = "0.1.0"

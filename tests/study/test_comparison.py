@@ -70,7 +70,10 @@ def test_the_default_has_each_different_method_that_the_cell_has() -> None:
     assert "rnndrop" not in rnn
     # at their published rates these two are one
     assert len({"weightdrop", "dropconnect"} & set(lstm)) == 1
-    assert set(rd.methods.names()) - set(lstm) <= {"weightdrop", "dropconnect"}
+    spelled = {name for name in rd.methods.names() if not rd.methods.get(name).by_default}
+    assert spelled == {"allennlp", "haste", "tf1_variational"}
+    assert set(rd.methods.names()) - set(lstm) - spelled <= {"weightdrop", "dropconnect"}
+    assert not spelled & set(lstm)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
-from recurdrop.errors import invalid
-from recurdrop.plan import Noise, Where
+from recurdrop.errors import UndefinedSiteError, invalid
+from recurdrop.plan import Noise, Where, check_cell
 from recurdrop.sites import CELLS, SITES, Cell
 
 if TYPE_CHECKING:
@@ -47,7 +47,12 @@ def real(name: str, value: object, *, high: float = math.inf, open_high: bool = 
     raise invalid(rule, value, remedy + ".")
 
 
-def _rates(name: str, value: object, *, open_high: bool) -> float | tuple[float, ...]:
+def rates(name: str, value: object, *, open_high: bool = False) -> float | tuple[float, ...]:
+    """Return `value` as a probability, or a tuple of one for each place.
+
+    Raises:
+        ValueError: as for `real`; an empty list.
+    """
     if isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 1:
         value = value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
@@ -65,14 +70,14 @@ def rate(default: Rate | None, doc: str, *, optional: bool = False, open_high: b
     """Declare a field that holds a probability, or one for each place."""
 
     def check(name: str, value: object) -> float | tuple[float, ...] | None:
-        return None if optional and value is None else _rates(name, value, open_high=open_high)
+        return None if optional and value is None else rates(name, value, open_high=open_high)
 
     return _field(default, check, doc, rate=True)
 
 
 def deviation(default: float, doc: str) -> Any:
     """Declare a field that holds a standard deviation."""
-    return _field(default, real, doc)
+    return _field(default, real, doc, deviation=True)
 
 
 def choice(default: str, options: Sequence[str], doc: str) -> Any:
@@ -83,7 +88,7 @@ def choice(default: str, options: Sequence[str], doc: str) -> Any:
             raise invalid(f"{name} must be one of {', '.join(map(repr, options))}", value, "Choose one of them.")
         return value
 
-    return _field(default, check, doc)
+    return _field(default, check, doc, options=tuple(options))
 
 
 def switch(default: bool, doc: str) -> Any:
@@ -94,7 +99,7 @@ def switch(default: bool, doc: str) -> Any:
             raise invalid(f"{name} must be True or False", value, "Give a bool.")
         return value
 
-    return _field(default, check, doc)
+    return _field(default, check, doc, options=(True, False))
 
 
 def at(name: str, value: Rate, index: int, count: int) -> float:
@@ -114,19 +119,27 @@ def at(name: str, value: Rate, index: int, count: int) -> float:
     return value[index]
 
 
+def _times(value: Rate | None, factor: float) -> Rate | None:
+    if value is None:
+        return None
+    return tuple(v * factor for v in value) if isinstance(value, Sequence) else value * factor
+
+
 @dataclass(frozen=True)
 class Method:
     """Base of every method: a frozen dataclass whose fields are checked when it is made.
 
     A subclass says which noise it puts where (`plan`), and describes itself: `name` for the command line, `cite`,
     `sharing`, `published_rates` with which `published()` makes it, and a docstring with the sections that
-    `recurdrop methods` prints.
+    `recurdrop methods` prints. `by_default` is False where it only spells another library's arguments: `compare` then
+    runs it when it is named.
     """
 
     name: ClassVar[str]
     cite: ClassVar[str]
     sharing: ClassVar[str]
     published_rates: ClassVar[Mapping[str, Any]] = {}
+    by_default: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -147,6 +160,23 @@ class Method:
         """Return the rate in `field` for place `index` of `count`."""
         return at(f"{field} of {type(self).__name__}", getattr(self, field), index, count)
 
+    def explicit(self, where: Where) -> Self:
+        """Return the method with what it fills in for the layer `where` written out."""
+        return self
+
+    def scaled(self, factor: float) -> Self:
+        """Return the method with every rate and deviation multiplied by `factor`; a rate of None stays None.
+
+        Raises:
+            ValueError: the class has no field made by `rate` or `deviation`, or a product breaks its rule.
+        """
+        fields = [f.name for f in dataclasses.fields(self) if f.metadata.keys() & {"rate", "deviation"}]
+        if not fields:
+            raise invalid(
+                "a method whose noise is scaled needs rates", type(self).__name__, "Declare its fields with rate()."
+            )
+        return dataclasses.replace(self, **{name: _times(getattr(self, name), factor) for name in fields})
+
     @classmethod
     def published(cls) -> Self:
         """Return the method at the rates that its authors published."""
@@ -155,9 +185,16 @@ class Method:
     @classmethod
     def cells(cls) -> tuple[Cell, ...]:
         """Return the kinds of cell on which the method is defined."""
-        return tuple(
-            cell for cell in CELLS if all(cell in SITES[n.site].cells for n in cls.published().plan(Where(cell, 0, 2)))
-        )
+        return tuple(cell for cell in CELLS if cls._fits(Where(cell, 0, 2)))
+
+    @classmethod
+    def _fits(cls, where: Where) -> bool:
+        try:
+            for noise in cls.published().plan(where):
+                check_cell(noise.method, noise.site, where)
+        except UndefinedSiteError:
+            return False
+        return True
 
     @classmethod
     def sites(cls) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ class RecurrentDropout(Method):
     """Recurrent dropout without memory loss: masks on the candidate update only.
 
     Equation:
-        LSTM: c_t = f_t ⊙ c_{t-1} + i_t ⊙ d(g_t). GRU: h_t = z_t ⊙ h_{t-1} + (1 - z_t) ⊙ d(n_t) (in torch's z; the
-        paper's is 1 - z). d(v) = v ⊙ m / (1 - p), or v ⊙ m with classic scaling. What the state already holds is never
-        masked.
+        LSTM: c_t = f_t ⊙ c_{t-1} + i_t ⊙ d(g_t)
+        GRU:  h_t = z_t ⊙ h_{t-1} + (1 - z_t) ⊙ d(n_t)     in torch's z; the paper's is 1 - z
+        d(v) = v ⊙ m / (1 - p), or v ⊙ m with classic scaling. What the state already holds is never masked.
     Sites:
         `candidate` of every layer. Not defined for RNN, which has no additive update.
     Shared over:

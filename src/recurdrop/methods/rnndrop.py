@@ -19,7 +19,7 @@ class RNNDrop(Method):
     Sites:
         `cell` of every layer. LSTM only: GRU and RNN have no cell state, and the extensions found in code differ.
     Shared over:
-        Time.
+        Time. Examples, units, layers and directions have masks of their own.
     Evaluation:
         `scaling="paper"`: c_t is multiplied by 1 - p at every step, so that what is k steps old is scaled by
         (1 - p)^k. `scaling="none"`: identity.

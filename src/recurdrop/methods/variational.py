@@ -15,8 +15,8 @@ class Variational(Method):
     """Variational dropout: one mask a sequence, also on the recurrent connections.
 
     Equation:
-        a_k = W_k (x_t ⊙ z_x) + U_k (h_{t-1} ⊙ z_h) + b_k for each gate k; z_x and z_h are bits divided by 1 - p, fixed
-        for all t. Untied, each gate has z_x^k and z_h^k of its own. The decoder reads h_t ⊙ z_y. The cell state, the
+        a_k = W_k (x_t ⊙ z_x) + U_k (h_{t-1} ⊙ z_h) + b_k     for each gate k; untied, with z_x^k and z_h^k of its own
+        The decoder reads h_t ⊙ z_y. z_x, z_h and z_y are bits divided by 1 - p, fixed for all t. The cell state, the
         GRU's z ⊙ h_{t-1} and the state handed back are not masked.
     Sites:
         `input` and `recurrent` of every layer, `output` of the last.

@@ -31,12 +31,15 @@ _NEXT_METHOD = re.compile(r",(?=\s*[A-Za-z_]\w*\s*(?:[,:]|$))")
 
 
 def default_methods(config: Config) -> Methods:
-    """Return none and every method that the cell has, at published rates; what equals an earlier one is left out."""
+    """Return none and every method that the cell has, at published rates.
+
+    What equals an earlier one is left out, and what only spells another library's arguments.
+    """
     chosen: Methods = {NONE: None}
     plans: list[Any] = []
     for name in methods.names():
         cls = methods.get(name)
-        if config.cell.upper() not in cls.cells():
+        if not cls.by_default or config.cell.upper() not in cls.cells():
             continue
         method = cls.published()
         layers = CELLS[config.cell](1, 1, config.layers, noise=method).plans()
