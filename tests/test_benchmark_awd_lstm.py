@@ -48,6 +48,7 @@ def test_without_noise_both_models_are_one_and_with_it_they_are_not() -> None:
     wrapper = WrapperAWDLSTM(ours)
     assert (wrapper.dropoute, wrapper.dropouti, wrapper.dropouth, wrapper.dropout) == (0.1, 0.4, 0.25, 0.4)
     assert [rnn.p for rnn in wrapper.rnns] == [0.5] * 3
+    assert sum(p.numel() for p in wrapper.parameters()) == sum(p.numel() for p in ours.parameters())
     wrapper.without_noise()
     expected, _ = wrapper(WORDS)
     for name in ("dropoute", "dropouti", "dropouth", "dropout"):

@@ -46,7 +46,7 @@ class TrainingSettings:
     Attributes:
         batch: streams side by side.
         bptt: steps of a window, or their mean where `variable_bptt`.
-        epochs: passes; 0 where `least_lr` ends the training.
+        epochs: passes; 0 where `least_lr` ends the training, or where no number is published.
         lr: learning rate of the first epoch, for `loss`.
         loss: "sum_over_time" or "mean_over_tokens", as in `rd.SGDSettings`.
         clip: largest norm of the gradient.
