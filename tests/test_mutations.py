@@ -14,14 +14,16 @@ from recurdrop import masks as masks_module
 from recurdrop import philox as philox_module
 from recurdrop.nn import base, sequences
 from recurdrop.ops import gru_loop, lstm_loop, native, outside, product, reference
-from recurdrop.ops.native import operators
+from recurdrop.ops.native import library, operators
 from recurdrop.plan import Noise
 from recurdrop.sites import SITES, Masks
 from recurdrop.testing import BackendConformance, MethodConformance
 from recurdrop.testing.backends import mask, problem
 
 sys.path.insert(0, str(Path(__file__).parent / "methods"))
+sys.path.insert(0, str(Path(__file__).parent / "ops"))
 
+import test_bfloat16
 import test_rnndrop
 import test_variational
 import test_zoneout
@@ -200,6 +202,15 @@ def forget_the_lengths(patch: Patch) -> None:
     patch.setattr(native, "apply", lambda *a: right(*a[:16], None, *a[17:]))
 
 
+def widen_bfloat16(patch: Patch) -> None:
+    patch.setattr(native, "widens", lambda dtype: True)
+
+
+def bfloat16_is_not_widened() -> None:
+    with Patch.context() as patch:
+        test_bfloat16.test_auto_computes_bfloat16_as_it_is(patch)
+
+
 def change_a_round(patch: Patch) -> None:
     patch.setattr(philox_module, "_WEYL", (0x9E3779B9, 0xBB67AE86))
 
@@ -240,6 +251,14 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
         (mistake, lambda: every_site("LSTM", Native))
         for mistake in (share_over_time, swap_two_sites, forget_the_lengths)
         if native.missing() is None
+    ),
+    *(
+        [
+            (widen_bfloat16, bfloat16_is_not_widened),
+            (forget_the_lengths, lambda: test_bfloat16.test_what_lies_past_an_end_reaches_no_result("GRU")),
+        ]
+        if library.has_bfloat16()
+        else []
     ),
     (change_a_round, lambda: test_random.test_published_vectors(*test_random.KNOWN[0], as_tensor=False)),
 ]
