@@ -31,6 +31,7 @@ MSVC = ["-nologo", "-std:c++17", "-O2", "-GR-"]
 STANDALONE = ["-Wl,--as-needed", "-Wl,--exclude-libs,ALL", "-static-libgcc", "-static-libstdc++"]
 AVX2 = ["-mavx2", "-mfma"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512"]
+AVX512_BF16 = [*AVX512, "-mavx512bf16", "-DRECURDROP_NARROW"]
 
 
 class NotBuiltError(Exception):
@@ -56,7 +57,9 @@ def widths(machine: str, msvc: bool) -> dict[str, list[str]]:
         return {"plain": [], "neon": []}
     if machine.lower() not in {"x86_64", "amd64"}:
         return {"plain": []}
-    return {"plain": [], "avx2": ["-arch:AVX2"] if msvc else AVX2, "avx512": ["-arch:AVX512"] if msvc else AVX512}
+    if msvc:
+        return {"plain": [], "avx2": ["-arch:AVX2"], "avx512": ["-arch:AVX512"]}
+    return {"plain": [], "avx2": AVX2, "avx512": AVX512, "avx512_bf16": AVX512_BF16}
 
 
 def run(command: list[str], folder: Path) -> str | None:

@@ -32,7 +32,9 @@ SDIST = HATCHLING.format("sdist", "SdistBuilder", "standard", False)
 KERNELS = """
 namespace RECURDROP_ISA {
 int lanes() {
-#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#if defined(__AVX512BF16__) && defined(RECURDROP_NARROW)
+  return 32;
+#elif defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__) && defined(__AVX512VL__)
   return 16;
 #elif defined(__AVX2__)
   return 8;
@@ -54,6 +56,7 @@ CORE = """
 namespace plain { int lanes(); }
 namespace avx2 { int lanes(); }
 namespace avx512 { int lanes(); }
+namespace avx512_bf16 { int lanes(); }
 namespace neon { int lanes(); }
 EXPORT int extra() { return EXTRA; }
 EXPORT int lanes_plain() { return plain::lanes(); }
@@ -63,11 +66,14 @@ EXPORT int lanes_avx2() { return avx2::lanes(); }
 #ifdef RECURDROP_HAVE_AVX512
 EXPORT int lanes_avx512() { return avx512::lanes(); }
 #endif
+#ifdef RECURDROP_HAVE_AVX512_BF16
+EXPORT int lanes_avx512_bf16() { return avx512_bf16::lanes(); }
+#endif
 #ifdef RECURDROP_HAVE_NEON
 EXPORT int lanes_neon() { return neon::lanes(); }
 #endif
 """
-LANES = {"plain": 4, "avx2": 8, "avx512": 16, "neon": 4}
+LANES = {"plain": 4, "avx2": 8, "avx512": 16, "avx512_bf16": 32, "neon": 4}
 
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("RECURDROP_")}
 try:
@@ -184,15 +190,17 @@ def test_error_in_the_sources_is_told_in_one_line(tree: Path, source: str) -> No
 @pytest.mark.parametrize(
     ("machine", "expected"),
     [
-        ("x86_64", ["plain", "avx2", "avx512"]),
-        ("AMD64", ["plain", "avx2", "avx512"]),
+        ("x86_64", ["plain", "avx2", "avx512", "avx512_bf16"]),
+        ("AMD64", ["plain", "avx2", "avx512", "avx512_bf16"]),
         ("aarch64", ["plain", "neon"]),
         ("arm64", ["plain", "neon"]),
         ("riscv64", ["plain"]),
     ],
 )
 def test_widths_of_a_machine(machine: str, expected: list[str]) -> None:
-    assert list(hatch_build.widths(machine, msvc=False)) == list(hatch_build.widths(machine, msvc=True)) == expected
+    assert list(hatch_build.widths(machine, msvc=False)) == expected
+    of_gnu_alone = {"avx512_bf16"}
+    assert list(hatch_build.widths(machine, msvc=True)) == [name for name in expected if name not in of_gnu_alone]
 
 
 def test_compiler_is_what_cxx_names_or_the_first_on_path(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from recurdrop.testing.backends import mask, problem
 sys.path.insert(0, str(Path(__file__).parent / "methods"))
 sys.path.insert(0, str(Path(__file__).parent / "ops"))
 
+import test_bfloat16
 import test_native
 import test_normals
 import test_rnndrop
@@ -204,6 +205,15 @@ def forget_the_lengths(patch: Patch) -> None:
     patch.setattr(native, "apply", lambda *a: right(*a[:16], None, *a[17:]))
 
 
+def widen_bfloat16(patch: Patch) -> None:
+    patch.setattr(native, "widens", lambda dtype: True)
+
+
+def bfloat16_is_not_widened() -> None:
+    with Patch.context() as patch:
+        test_bfloat16.test_auto_computes_bfloat16_as_it_is(patch)
+
+
 def change_a_round(patch: Patch) -> None:
     patch.setattr(philox_module, "_WEYL", (0x9E3779B9, 0xBB67AE86))
 
@@ -264,6 +274,14 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
     *([(read_another_stream, compiled_normals)] if native.missing() is None else []),
     (pair_an_integer_with_itself, lambda: test_normals.test_they_are_independent(test_normals.IN_TORCH)),
     (pair_an_integer_with_itself, lambda: test_normals.test_the_ends_of_the_range(test_normals.IN_TORCH, 67750675)),
+    *(
+        [
+            (widen_bfloat16, bfloat16_is_not_widened),
+            (forget_the_lengths, lambda: test_bfloat16.test_what_lies_past_an_end_reaches_no_result("GRU")),
+        ]
+        if library.has_bfloat16()
+        else []
+    ),
     (change_a_round, lambda: test_random.test_published_vectors(*test_random.KNOWN[0], as_tensor=False)),
 ]
 

@@ -73,12 +73,43 @@ Memory memory(int64_t bytes, size_t alignment = 16) {
   return Memory(memset(p, 0xff, size_t(bytes)));
 }
 
+// The upper half of a float, cut off.
+struct bfloat16 {
+  uint16_t bits;
+  bfloat16() = default;
+  explicit bfloat16(double x) {
+    const float narrow = float(x);
+    memcpy(&bits, reinterpret_cast<const char*>(&narrow) + 2, 2);
+  }
+  operator double() const {
+    float x = 0;
+    memcpy(reinterpret_cast<char*>(&x) + 2, &bits, 2);
+    return double(x);
+  }
+};
+// What gradients of weights and biases are made in, and how far results may be apart.
+template <class T>
+struct Of {
+  using Total = T;
+  static constexpr double apart = sizeof(T) == 4 ? 1e-5 : 1e-13;
+};
+template <>
+struct Of<bfloat16> {
+  using Total = float;
+  static constexpr double apart = 0.05;
+};
+
 template <class T>
 struct Array {
+  using Total = typename Of<T>::Total;
   std::string name;
   int64_t size, row;  // row: numbers of one (t, b), or 0 if it is not of steps
+  bool total;         // holds Total
   Memory memory;
-  const T* data() const { return static_cast<const T*>(memory.get()); }
+  int64_t bytes() const { return size * int64_t(total ? sizeof(Total) : sizeof(T)); }
+  double at(int64_t i) const {
+    return total ? double(static_cast<const Total*>(memory.get())[i]) : double(static_cast<const T*>(memory.get())[i]);
+  }
 };
 template <class T>
 using Arrays = std::vector<Array<T>>;
@@ -118,7 +149,9 @@ class Layer {
     Arrays<T> made;
     const auto out = [&](const char* name, int64_t size, bool wanted = true, int64_t row = 0) -> void* {
       if (!wanted) return nullptr;
-      made.push_back({name, size, row, memory(size * int64_t(sizeof(T)))});
+      const bool total = !strncmp(name, "d_w", 3) || !strncmp(name, "d_b", 3);
+      made.push_back({name, size, row, total, nullptr});
+      made.back().memory = memory(made.back().bytes());
       return made.back().memory.get();
     };
     const bool weights = now.options & D_WEIGHTS, biases = weights && now.options & BIASES;
@@ -150,7 +183,7 @@ class Layer {
   }
 
   static void same(const Array<T>& a, const Array<T>& b, const char* what) {
-    require(!memcmp(a.data(), b.data(), size_t(a.size) * sizeof(T)), a.name + " is not the same again by " + what);
+    require(!memcmp(a.memory.get(), b.memory.get(), size_t(a.bytes())), a.name + " is not the same again by " + what);
   }
 
  private:
@@ -163,7 +196,7 @@ class Layer {
   }
   void check(const Array<T>& array) const {
     for (int64_t i = 0; i < array.size; ++i) {
-      const T x = array.data()[i];
+      const double x = array.at(i);
       const bool past = array.row && i / array.row / B >= lengths[size_t(i / array.row % B)];
       require(isfinite(x), array.name + " is not written, or not finite, at " + std::to_string(i));
       require(!past || x == 0, array.name + " is not 0 past a length, at " + std::to_string(i));
@@ -197,7 +230,7 @@ class Layer {
     void* data = bytes ? hold(size) : numbers(size, 0, zone ? 1 : 1.5);
     for (int64_t i = 0; i < size; ++i)
       if (bytes) static_cast<uint8_t*>(data)[i] = uint8_t(below(2));
-      else if (!below(3)) static_cast<T*>(data)[i] = 0;
+      else if (!below(3)) static_cast<T*>(data)[i] = T(0);
     return {data, strides[0], strides[1], strides[2], strides[3], bytes, gated && gates > 1};
   }
 
@@ -209,7 +242,7 @@ class Layer {
   std::vector<Memory> held;
 };
 
-double farthest[2];
+double farthest[3];
 
 // The case `now` with 1, 2 and 3 threads, with fewer than asked for, and with the gates computed again.
 template <class T>
@@ -221,11 +254,11 @@ void check() {
     for (size_t k = 0; k < alone.size(); ++k) {
       double apart = 0, greatest = 1e-30;
       for (int64_t i = 0; i < alone[k].size; ++i) {
-        apart = fmax(apart, fabs(double(alone[k].data()[i]) - double(other[k].data()[i])));
-        greatest = fmax(greatest, fabs(double(alone[k].data()[i])));
+        apart = fmax(apart, fabs(alone[k].at(i) - other[k].at(i)));
+        greatest = fmax(greatest, fabs(alone[k].at(i)));
       }
       farthest[now.call.type] = fmax(farthest[now.call.type], apart / greatest);
-      require(apart / greatest < (sizeof(T) == 4 ? 1e-5 : 1e-13), alone[k].name + " differs with " + what);
+      require(apart / greatest < Of<T>::apart, alone[k].name + " differs with " + what);
     }
   };
   const auto repeats = [](const Arrays<T>& once, const Arrays<T>& again, const char* what) {
@@ -304,13 +337,20 @@ int main() {
       c.hidden = (few_rows ? few : many)[c.cell] + (now.projects ? 5 : 0);
       c.state = c.hidden - (now.projects ? 10 : 0);
     }
-    std::string names = recurdrop_vectors();  // one or two
-    if (below(2)) names.erase(0, names.find(' ') + 1);
+    std::string names = recurdrop_vectors();
+    while (below(2) && names.find(' ') != names.npos) names.erase(0, names.find(' ') + 1);
     recurdrop_choose_vector(names.substr(0, names.find(' ')).c_str());
     ++cases;
-    if (c.type == RECURDROP_FLOAT32) check<float>();
-    else check<double>();
+    if (c.type == RECURDROP_FLOAT64) {
+      check<double>();
+      continue;
+    }
+    check<float>();
+    if (!recurdrop_choose_vector("avx512") || !recurdrop_has_bfloat16()) continue;
+    ++cases;
+    c.type = RECURDROP_BFLOAT16;
+    check<bfloat16>();
   }
-  printf("%d cases, %d calls on several threads; apart by at most %.1e (float32), %.1e (float64)\n", cases, launches,
-         farthest[0], farthest[1]);
+  printf("%d cases, %d calls on several threads; apart by at most %.1e (float32), %.1e (float64), %.1e (bfloat16)\n",
+         cases, launches, farthest[0], farthest[1], farthest[2]);
 }

@@ -21,7 +21,6 @@ BACKENDS: dict[str, ModuleType] = {
     "reference": reference,
     "recompute": recompute,
 }
-_NARROW = (torch.float16, torch.bfloat16)
 
 
 class Choice(NamedTuple):
@@ -70,7 +69,8 @@ def choose(problem: Problem, wanted: str = "auto") -> Choice:
 def run(call: Call, wanted: str = "auto", *, steps: bool = False, autocast: torch.dtype | None = None) -> Result:
     """Compute one layer in one direction.
 
-    float16 and bfloat16 are computed in float32 and rounded at the end, except by torch's own kernels.
+    float16 and bfloat16 are computed in float32 and rounded at the end, except by torch's own kernels and, on
+    processors that multiply bfloat16, by the compiled ones.
 
     Args:
         call: what to compute.
@@ -83,11 +83,18 @@ def run(call: Call, wanted: str = "auto", *, steps: bool = False, autocast: torc
             return run(_to(call, autocast), wanted, steps=steps)
     choice = choose(Problem.of(call, steps=steps), wanted)
     backend = BACKENDS[choice.name]
-    if call.x.dtype in _NARROW and choice.name != "torch":
+    if _widens(choice.name, call.x.dtype):
         narrow: Result = _to(backend.run(_to(call, torch.float32)), call.x.dtype)
         return narrow
     result: Result = backend.run(call)
     return result
+
+
+def _widens(name: str, dtype: torch.dtype) -> bool:
+    """Say whether a backend is to be given a call in float32 instead."""
+    if dtype not in (torch.float16, torch.bfloat16) or name == "torch":
+        return False
+    return name not in ("native", "recompute") or native.widens(dtype)
 
 
 def backends() -> list[tuple[str, str | None]]:

@@ -10,6 +10,7 @@ from recurdrop.ops.native import library, random
 from recurdrop.ops.native.operators import apply
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+"""What the compiled kernels are given: float16 always widened to float32, bfloat16 where `widens` says so."""
 
 if library.CORE is not None:
     random.register()
@@ -27,8 +28,14 @@ def about() -> dict[str, str]:
     borrowed = "torch's OpenMP pool" if library.torch_openmp() else "one, for torch's OpenMP pool was not found"
     return {
         "vector width": f"{library.vector()} of {', '.join(library.vectors())} ({library.VECTOR} forces one)",
+        "native bfloat16": "by its own kernels" if library.has_bfloat16() else "widened to float32",
         "native threads": borrowed,
     }
+
+
+def widens(dtype: torch.dtype) -> bool:
+    """Say whether a narrow type is to be computed in float32 and rounded at the end, for want of kernels of its own."""
+    return dtype != torch.bfloat16 or not library.has_bfloat16()
 
 
 def supports(problem: Problem) -> str | None:
@@ -38,7 +45,7 @@ def supports(problem: Problem) -> str | None:
     if problem.dtype not in TYPES:
         return f"the compiled kernels have no {problem.dtype}"
     if problem.dtype in (torch.float16, torch.bfloat16) and not (problem.in_loop or problem.gated_input):
-        return f"torch's own kernels run {problem.dtype} without widening it"
+        return f"torch's own kernels run {problem.dtype} where no noise is inside the time loop"
     if problem.per_example:
         return "the compiled kernels take one matrix for all examples"
     return missing()

@@ -5,6 +5,7 @@
 // gradients of the gates are ever held.
 #pragma once
 #include "remake.h"
+#include "weights.h"
 
 namespace {
 
@@ -14,37 +15,36 @@ struct Backward {
   using Panels = GatePanels<T, Cell>;
   Layer<T> layer;
   Plan plan;
-  Index steps, capacity, width, stride;  // width: of a row of slots; stride: from row to row of da
+  Index steps, capacity;
+  Index width, slot, stride;       // width: of a row of saved values; slot, stride: from slot to slot, row to row of da
+  Index wide_state;                // P filled up
   WidePanels<T> to_state, to_input, to_emitted;
-  T *dh, *dc;                      // gradients on their way back, (B, P), (B, H)
+  Number<T> *dh, *dc;              // gradients on their way back, (B, P), (B, H)
   T* da;                           // of the slots, (capacity, slots·H)
-  T *d_projected, *emitted;        // of h~, (capacity, P), and o ⊙ tanh(c~), (capacity, H), with a projection
-  T* sums;                         // of da over rows, (slots·H)
-  T *x_factor, *h_factor;          // right factors of the weights' gradients, panels of the chunk's rows
-  T* left;                         // their left factor, a tile's columns of da, one block a thread
+  T *d_projected, *emitted;        // of h~, (capacity, P filled up), and o ⊙ tanh(c~), (capacity, H), with a projection
+  Number<T>* over_gates;           // of d_x for one panel, (capacity, columns), with one mask a gate
   int32_t* row;                    // t·B + b of each place in a chunk
   Arena nothing{nullptr};
   Remake<T, Cell> remake;          // where the call holds no gates
   WideTiles<T> wide;
-  WideTiles<T, Left::columns> outer;
+  WeightGradients<T, Cell> weights;
 
   Backward(const recurdrop_call& call, Arena& arena)
       : layer(call), plan(call, kGates, sizeof(T), arena), steps(steps_of(call)),
-        capacity(smaller(steps, layer.T_) * layer.B), width(Cell::kSlots * layer.H),
+        capacity(smaller(steps, layer.T_) * layer.B), width(Cell::kSlots * layer.H), slot(filled_up<T>(layer.H)),
         // One more line, for rows a power of two apart would all fall into the same few sets of the cache.
-        stride(width + 64 / Index(sizeof(T))),
-        to_state(WidePanels<T>::take(arena, kGates * layer.H, layer.P)),
-        to_input(call.d_x ? WidePanels<T>::take(arena, kGates * layer.H, layer.I) : WidePanels<T>{}),
-        to_emitted(layer.projected() ? WidePanels<T>::take(arena, layer.P, layer.H) : WidePanels<T>{}),
-        dh(arena.take<T>(layer.B * layer.P)), dc(arena.take<T>(Cell::kHasCell ? layer.B * layer.H : 0)),
+        stride(Cell::kSlots * slot + 64 / Index(sizeof(T))), wide_state(filled_up<T>(layer.P)),
+        to_state(WidePanels<T>::take(arena, kGates * slot, layer.P)),
+        to_input(call.d_x ? WidePanels<T>::take(arena, kGates * slot, layer.I) : WidePanels<T>{}),
+        to_emitted(layer.projected() ? WidePanels<T>::take(arena, wide_state, layer.H) : WidePanels<T>{}),
+        dh(arena.take<Number<T>>(layer.B * layer.P)),
+        dc(arena.take<Number<T>>(Cell::kHasCell ? layer.B * layer.H : 0)),
         da(arena.take<T>(capacity * stride)),
-        d_projected(layer.projected() ? arena.take<T>(capacity * layer.P + 64) : nullptr),
+        d_projected(layer.projected() ? arena.take<T>(capacity * wide_state + 64) : nullptr),
         emitted(layer.projected() ? arena.take<T>(capacity * layer.H) : nullptr),
-        sums(arena.take<T>(width + kLanes<T>)),
-        x_factor(arena.take<T>(WidePanels<T>::count(larger(layer.I, layer.H)) * capacity * WidePanels<T>::kColumns)),
-        h_factor(arena.take<T>(WidePanels<T>::count(layer.P) * capacity * WidePanels<T>::kColumns)),
-        left(arena.take<T>(plan.threads * left_size())), row(arena.take<int32_t>(capacity)),
-        remake(layer, plan, capacity, call.gates ? nothing : arena) {}
+        over_gates(arena.take<Number<T>>(call.d_x && layer.input.gated ? capacity * to_input.kColumns : 0)),
+        row(arena.take<int32_t>(capacity)), remake(layer, plan, capacity, call.gates ? nothing : arena),
+        weights(layer, plan, capacity, slot, stride, wide_state, da, d_projected, emitted, arena) {}
 
   // Rows enough for long products, few enough for the gradients of their gates to stay in the second cache.
   static Index steps_of(const recurdrop_call& call) {
@@ -52,14 +52,17 @@ struct Backward {
     const Index rows = larger(512, smaller(2048, (Index(3) << 19) / row));
     return ceil_div(call.time, ceil_div(call.time * call.batch, rows));
   }
-  Index left_size() const { return ceil_div(capacity * outer.most, 16) * 16 + 64; }
 
   void run(const Team& team) const {
     const Share mine = share(team);
     pack(team);
     if (!layer.call.gates) remake.pack(team);
     begin(mine);
-    if (team.id == 0) memset(sums, 0, size_t(width) * sizeof(T));
+    if (team.id == 0) {
+      weights.begin();
+      for (int s = 0; s < Cell::kSlots; ++s) fill_up(da + s * slot, capacity, layer.H, stride);
+      fill_up(d_projected, layer.projected() ? capacity : 0, layer.P, wide_state);
+    }
     team.sync();
     for (Index s = (layer.T_ - 1) / steps * steps; s >= 0; s -= steps) {
       const Gather<T> chunk{layer, plan, chunk_of(layer, s, steps), 0, s / steps};
@@ -72,7 +75,7 @@ struct Backward {
       team.sync();
       for (Index k = smaller(s + steps, layer.T_) - 1; k >= s; --k) step(team, mine, chunk, layer.step(k));
       team.sync();
-      weights(team, chunk, s + steps >= layer.T_);
+      weights.add_chunk(team, chunk, s + steps >= layer.T_);
       if (layer.call.d_x) to_x(team, chunk);
       team.sync();
     }
@@ -99,13 +102,13 @@ struct Backward {
     const auto& call = layer.call;
     to_state.each_vector(part(to_state.count(layer.P), team.id, team.size), [&](T* to, int n, Index u, int valid) {
       for (int s = 0; s < kGates; ++s)
-        pack_rows<T>(to + s * layer.H * n * kLanes<T>, n,
+        pack_rows<T>(in_panel(to, n, s * slot), n,
                      Layer<T>::in(call.w_hh) + Cell::recurrent_gate(s) * layer.H * layer.P + u, layer.P, layer.H, valid);
     });
     if (call.d_x)
       to_input.each_vector(part(to_input.count(layer.I), team.id, team.size), [&](T* to, int n, Index u, int valid) {
         for (int s = 0; s < kGates; ++s)
-          pack_rows<T>(to + s * layer.H * n * kLanes<T>, n,
+          pack_rows<T>(in_panel(to, n, s * slot), n,
                        Layer<T>::in(call.w_ih) + Cell::input_gate(s) * layer.H * layer.I + u, layer.I, layer.H, valid);
       });
     if (layer.projected())
@@ -125,8 +128,8 @@ struct Backward {
       if (Cell::kHasCell) start(dc + at * layer.H, call.d_c_n, b * layer.H, mine.units.first, mine.units.last);
     }
   }
-  static void start(T* to, const void* from, Index offset, Index first, Index last) {
-    for (Index u = first; u < last; ++u) to[u] = from ? static_cast<const T*>(from)[offset + u] : T(0);
+  static void start(Number<T>* to, const void* from, Index offset, Index first, Index last) {
+    for (Index u = first; u < last; ++u) to[u] = from ? Number<T>(static_cast<const T*>(from)[offset + u]) : 0;
   }
 
   void step(const Team& team, const Share& mine, const Gather<T>& chunk, Index t) const {
@@ -135,8 +138,8 @@ struct Backward {
       leave_zone(mine, chunk, t, n, place);
       if (!plan.by_rows()) team.sync();
       for (Index p = mine.emitted.first; p < mine.emitted.last; ++p)
-        to_emitted.product(wide, p, 0, layer.P, d_projected + place * layer.P, layer.P, n,
-                           [&](Index i, const T* found) {
+        to_emitted.product(wide, p, 0, wide_state, d_projected + place * wide_state, wide_state, n,
+                           [&](Index i, const Number<T>* found) {
                              const Place at = place_of(mine, chunk, t, i, place + i);
                              to_emitted.vectors(p, found,
                                                 [&](Index u, auto lanes, Vec<T> d) { gates(at, t, u, lanes, d); });
@@ -150,7 +153,7 @@ struct Backward {
           ask_for(soon, t, u);
           Vec<T> kept;
           const Vec<T> d = past_zone(t, at.b, at.d_h, at.dh, u, lanes, kept);
-          store<T>(at.dh + u, kept + gates(at, t, u, lanes, d), lanes);
+          store<Number<T>>(at.dh + u, kept + gates(at, t, u, lanes, d), lanes);
         };
         Index u = mine.units.first;
         for (; u + kLanes<T> <= mine.units.last; u += kLanes<T>) each(u, AllLanes<T>{});
@@ -162,10 +165,10 @@ struct Backward {
   }
 
   // The gradient of h~ at step t; `kept` goes past it, to h_{t-1}.
-  INLINE Vec<T> past_zone(Index t, Index b, const T* given, const T* of_h, Index u, int n, Vec<T>& kept) const {
-    Vec<T> d = load<T>(of_h + u, n);
+  INLINE Vec<T> past_zone(Index t, Index b, const T* given, const Number<T>* of_h, Index u, int n, Vec<T>& kept) const {
+    Vec<T> d = load<Number<T>>(of_h + u, n);
     if (given) d += load<T>(given + u, n);
-    kept = splat<T>(T(0));
+    kept = splat<T>(0);
     if (layer.zone_h) {
       kept = layer.zone_h.at(t, b, 0, u, n) * d;
       d = d - kept;
@@ -176,12 +179,11 @@ struct Backward {
     const Index last = smaller(mine.state.last * to_state.kColumns, layer.P);
     for (Index i = 0; i < n; ++i) {
       const Place at = place_of(mine, chunk, t, i, place + i);
-      for (Index u = mine.state.first * to_state.kColumns; u < last; u += kLanes<T>) {
-        const int lanes = int(smaller(last - u, kLanes<T>));
+      each_vector<T>({mine.state.first * to_state.kColumns, last}, [&](Index u, int lanes) {
         Vec<T> kept;
-        store<T>(d_projected + (place + i) * layer.P + u, past_zone(t, at.b, at.d_h, at.dh, u, lanes, kept), lanes);
-        store<T>(at.dh + u, kept, lanes);
-      }
+        store<T>(d_projected + (place + i) * wide_state + u, past_zone(t, at.b, at.d_h, at.dh, u, lanes, kept), lanes);
+        store<Number<T>>(at.dh + u, kept, lanes);
+      });
     }
   }
 
@@ -189,7 +191,8 @@ struct Backward {
   struct Place {
     Index b;
     const T *slots, *h_old, *c_old, *d_h, *d_c;
-    T *dh, *dc, *da, *emitted;
+    Number<T> *dh, *dc;
+    T *da, *emitted;
   };
   Place place_of(const Share& mine, const Gather<T>& chunk, Index t, Index i, Index place) const {
     const auto& call = layer.call;
@@ -204,7 +207,7 @@ struct Backward {
     r.dh = dh + row * layer.P;
     r.dc = Cell::kHasCell ? dc + row * layer.H : r.dh;
     r.da = da + place * stride;
-    r.emitted = layer.projected() ? emitted + place * layer.H : r.dh;
+    r.emitted = layer.projected() ? emitted + place * layer.H : nullptr;
     return r;
   }
 
@@ -213,7 +216,7 @@ struct Backward {
   INLINE void ask_for(const Place& r, Index t, Index u) const {
     for (int s = 0; s < Cell::kSlots; ++s) {
       prefetch(r.slots + s * layer.H + u);
-      prefetch_to_write(r.da + s * layer.H + u);
+      prefetch_to_write(r.da + s * slot + u);
     }
     prefetch((Cell::kHasCell ? r.c_old : r.h_old) + u);
     layer.ask_for_masks(t, r.b, u);
@@ -224,7 +227,7 @@ struct Backward {
 
   // The cell at one vector of units; returns what reaches h_{t-1} outside the gates.
   INLINE Vec<T> gates(const Place& r, Index t, Index u, int n, Vec<T> d) const {
-    const Unit<T> unit{layer, t, r.b, u, n, layer.H};
+    const Unit<T> unit{layer, t, r.b, u, n, layer.H, slot};
     if (layer.projected()) store<T>(r.emitted + u, Cell::emitted(unit, r.slots + u, r.c_old + u), n);
     return Cell::backward(unit, r.slots + u, r.da + u, d, r.c_old + u, r.d_c ? r.d_c + u : nullptr, r.dc + u,
                           layer.projected() ? r.h_old : r.h_old + u);
@@ -233,17 +236,17 @@ struct Backward {
   // Carry the gradient of step t's gates to h_{t-1}.
   void to_previous(const Share& mine, Index t, Index n, Index place) const {
     const int passes = layer.recurrent.gated ? kGates : 1;
-    const Index inner = kGates * layer.H / passes;
-    const T* a = da + place * stride + Cell::kRecurrent * layer.H;
+    const Index inner = kGates * slot / passes;
+    const T* a = da + place * stride + Cell::kRecurrent * slot;
     for (Index p = mine.state.first; p < mine.state.last; ++p)
       for (int s = 0; s < passes; ++s)
-        to_state.product(wide, p, s * inner, inner, a + s * inner, stride, n, [&](Index i, const T* found) {
+        to_state.product(wide, p, s * inner, inner, a + s * inner, stride, n, [&](Index i, const Number<T>* found) {
           const Index b = example(mine, i);
-          T* to = dh + (plan.first[mine.view] + i) * layer.P;
+          Number<T>* to = dh + (plan.first[mine.view] + i) * layer.P;
           to_state.vectors(p, found, [&](Index u, auto lanes, Vec<T> d) {
             d = layer.recurrent.times(d, t, b, Cell::recurrent_gate(s), u, lanes);
             d = layer.detach.times(d, t, b, 0, u, lanes);
-            store<T>(to + u, load<T>(to + u, lanes) + d, lanes);
+            store<Number<T>>(to + u, load<Number<T>>(to + u, lanes) + d, lanes);
           });
         });
   }
@@ -253,18 +256,20 @@ struct Backward {
     const Index begin = chunk.chunk.begin, end = chunk.chunk.end;
     const Range mine = part(plan.all_rows(begin, end), team.id, team.size);
     const int passes = layer.input.gated ? kGates : 1;
-    const Index inner = kGates * layer.H / passes;
+    const Index inner = kGates * slot / passes;
     T* d_x = Layer<T>::out(layer.call.d_x);
-    const T* a = da + mine.first * stride + Cell::kInput * layer.H;
+    const T* a = da + mine.first * stride + Cell::kInput * slot;
     for (Index p = 0; p < to_input.count(layer.I); ++p)
       for (int s = 0; s < passes; ++s)
         to_input.product(wide, p, s * inner, inner, a + s * inner, stride, mine.last - mine.first,
-                         [&](Index i, const T* found) {
+                         [&](Index i, const Number<T>* found) {
                            const Index at = row[mine.first + i], t = at / layer.B, b = at % layer.B;
-                           T* to = d_x + at * layer.I;
+                           const Index sum = (mine.first + i - p) * to_input.kColumns;
                            to_input.vectors(p, found, [&](Index u, auto lanes, Vec<T> d) {
                              d = layer.input.times(d, t, b, Cell::input_gate(s), u, lanes);
-                             store<T>(to + u, s ? load<T>(to + u, lanes) + d : d, lanes);
+                             if (s > 0) d += load<Number<T>>(over_gates + sum + u);
+                             if (s + 1 < passes) return store<Number<T>>(over_gates + sum + u, d);
+                             store<T>(d_x + at * layer.I + u, d, lanes);
                            });
                          });
     if (!plan.ragged) return;
@@ -274,124 +279,16 @@ struct Backward {
           memset(d_x + (t * layer.B + chunk.example(v, i)) * layer.I, 0, size_t(layer.I) * sizeof(T));
   }
 
-  // The gradients of weights and biases from all rows of the chunk. A slot is in the products with x, with h or both.
-  void weights(const Team& team, const Gather<T>& chunk, bool first) const {
-    const auto& call = layer.call;
-    if (!call.d_w_ih) return;
-    const bool apart = layer.input.gated || layer.recurrent.gated;
-    for (int s = 0; s < Cell::kSlots; s += apart ? 1 : Cell::kSlots) {
-      const int of_x = s - Cell::kInput, of_h = s - Cell::kRecurrent;
-      if (s == 0 || (layer.input.gated && of_x < kGates))
-        lay_out(team, chunk, WidePanels<T>{x_factor, capacity, layer.I}, layer.input, Cell::input_gate(of_x),
-                [&](int view, Index t, Index i, Index) { return chunk.x(t, chunk.example(view, i)); });
-      if (s == 0 || (layer.recurrent.gated && of_h >= 0))
-        lay_out(team, chunk, WidePanels<T>{h_factor, capacity, layer.P}, layer.recurrent,
-                Cell::recurrent_gate(of_h > 0 ? of_h : 0), [&](int view, Index t, Index i, Index) {
-                  return chunk.previous(call.h, call.h0, layer.P, view, t, i);
-                });
-      team.sync();
-      add_slots(team, s, apart ? s + 1 : Cell::kSlots, plan.all_rows(chunk.chunk.begin, chunk.chunk.end), first);
-      team.sync();
-    }
-    if (layer.projected()) {
-      const Site<T> none{recurdrop_mask{}};
-      const WidePanels<T> factor{x_factor, capacity, layer.H};
-      lay_out(team, chunk, factor, none, 0,
-              [&](int, Index, Index, Index place) { return emitted + place * layer.H; });
-      team.sync();
-      const Index blocks = ceil_div(layer.P, outer.most), count = plan.all_rows(chunk.chunk.begin, chunk.chunk.end);
-      const Range mine = part(blocks, team.id, team.size);
-      for (Index block = mine.first; block < mine.last; ++block) {
-        const Index m0 = layer.P * block / blocks, height = layer.P * (block + 1) / blocks - m0;
-        const T* columns = pack_left(team, d_projected + m0, layer.P, count, height, nullptr);
-        add(factor, columns, count, height, Layer<T>::out(call.d_w_hr) + m0 * layer.H, first);
-      }
-      team.sync();
-    }
-  }
-
-  // Lay the chunk's rows of a factor, masked, out in panels: those that row_of(view, t, i, place) points at.
-  template <class RowOf>
-  void lay_out(const Team& team, const Gather<T>& chunk, const WidePanels<T>& panels, const Site<T>& mask, int gate,
-               RowOf row_of) const {
-    const Range mine = part(plan.all_rows(chunk.chunk.begin, chunk.chunk.end), team.id, team.size);
-    for (int v = 0; v < plan.views; ++v)
-      chunk.each(v, [&](Index place, Index t, Index i) {
-        if (place < mine.first || place >= mine.last) return;
-        const Index b = chunk.example(v, i);
-        const T* from = row_of(v, t, i, place);
-        panels.each_vector({0, panels.count(panels.columns)}, [&](T* to, int wide, Index u, int n) {
-          store<T>(to + place * wide * kLanes<T>, mask.times(load<T>(from + u, n), t, b, gate, u, n));
-        });
-      });
-  }
-
-  // What slots [begin, end) of da give to the weights and, summed, to the biases.
-  void add_slots(const Team& team, int begin, int end, Index count, bool first) const {
-    const Index blocks = ceil_div(layer.H, outer.most);
-    const Range mine = part((end - begin) * blocks, team.id, team.size);
-    for (Index k = mine.first; k < mine.last; ++k) {
-      const int s = begin + int(k / blocks), of_x = s - Cell::kInput, of_h = s - Cell::kRecurrent;
-      const Index u = layer.H * (k % blocks) / blocks, height = layer.H * (k % blocks + 1) / blocks - u;
-      const T* columns = pack_left(team, da + s * layer.H + u, stride, count, height, sums + s * layer.H + u);
-      if (of_x < kGates)
-        add({x_factor, capacity, layer.I}, columns, count, height,
-            Layer<T>::out(layer.call.d_w_ih) + (Cell::input_gate(of_x) * layer.H + u) * layer.I, first);
-      if (of_h >= 0)
-        add({h_factor, capacity, layer.P}, columns, count, height,
-            Layer<T>::out(layer.call.d_w_hh) + (Cell::recurrent_gate(of_h) * layer.H + u) * layer.P, first);
-    }
-  }
-
-  // target[m] (+)= Σ over rows of left[row][m] · factor[row], for `height` rows m of the target.
-  void add(const WidePanels<T>& factor, const T* left_columns, Index count, Index height, T* target, bool fresh) const {
-    for (Index p = 0; p < factor.count(factor.columns); ++p) {
-      for (Index m = 0; m < height; ++m) prefetch(target + m * factor.columns + p * factor.kColumns);
-      factor.product(outer, p, 0, count, left_columns, 0, height, [&](Index m, const T* found) {
-        T* to = target + m * factor.columns;
-        factor.vectors(p, found, [&](Index u, auto n, Vec<T> sum) {
-          store<T>(to + u, fresh ? sum : load<T>(to + u, n) + sum, n);
-        });
-      });
-    }
-  }
-
-  // A tile's columns of a, side by side; `total` grows by their sums over the rows. Whole vectors are copied: what is
-  // too much of one row, the next one overwrites.
-  T* pack_left(const Team& team, const T* a, Index apart, Index count, Index height, T* total) const {
-    constexpr int vectors = int(ceil_div(WideTiles<T>::most, kLanes<T>));
-    T* to = left + team.id * left_size();
-    Vec<T> sum[vectors];
-    for (int v = 0; v < vectors; ++v) sum[v] = splat<T>(T(0));
-    for (Index k = 0; k < count; ++k)
-      UNROLL for (int v = 0; v < vectors; ++v) {
-        const Vec<T> row = load<T>(a + k * apart + v * kLanes<T>);
-        store<T>(to + k * height + v * kLanes<T>, row);
-        sum[v] += row;
-      }
-    T sums_of[vectors * kLanes<T>];
-    for (int v = 0; v < vectors; ++v) store<T>(sums_of + v * kLanes<T>, sum[v]);
-    for (Index m = 0; m < height && total; ++m) total[m] += sums_of[m];
-    return to;
-  }
-
   void finish(const Team& team, const Share& mine) const {
     const auto& call = layer.call;
     for (Index i = 0; i < plan.rows(mine.view); ++i) {
       const Index at = plan.first[mine.view] + i, b = example(mine, i);
       const Index from = smaller(mine.state.first * to_state.kColumns, layer.P);
       const Index to = smaller(mine.state.last * to_state.kColumns, layer.P);
-      memcpy(Layer<T>::out(call.d_h0) + b * layer.P + from, dh + at * layer.P + from, size_t(to - from) * sizeof(T));
-      if (Cell::kHasCell)
-        memcpy(Layer<T>::out(call.d_c0) + b * layer.H + mine.units.first, dc + at * layer.H + mine.units.first,
-               size_t(mine.units.last - mine.units.first) * sizeof(T));
+      convert(Layer<T>::out(call.d_h0) + b * layer.P, dh + at * layer.P, {from, to});
+      if (Cell::kHasCell) convert(Layer<T>::out(call.d_c0) + b * layer.H, dc + at * layer.H, mine.units);
     }
-    if (team.id > 0 || !call.d_b_ih) return;
-    for (int s = 0; s < kGates; ++s)
-      for (Index u = 0; u < layer.H; ++u) {
-        Layer<T>::out(call.d_b_ih)[Cell::input_gate(s) * layer.H + u] = sums[(Cell::kInput + s) * layer.H + u];
-        Layer<T>::out(call.d_b_hh)[Cell::recurrent_gate(s) * layer.H + u] = sums[(Cell::kRecurrent + s) * layer.H + u];
-      }
+    if (team.id == 0) weights.finish();
   }
 };
 

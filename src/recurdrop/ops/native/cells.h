@@ -4,7 +4,8 @@
 // W_hh one from `kRecurrent`; `input_gate` and `recurrent_gate` say which of torch's gates stands in each.
 //
 // Forward is in two parts, so that the nonlinearities of several rows, each a long chain, overlap: `begin` goes from
-// W x + b in the slots and the recurrent sums to what the last tanh is of (c~ of an LSTM); `end` from there to h~.
+// W x + b in the slots and the recurrent sums to what the last tanh is of (c~ of an LSTM); `end` from there to h~. The
+// old states come as S, what they are carried in or what they were saved as.
 #pragma once
 #include "layout.h"
 
@@ -15,8 +16,9 @@ template <class T>
 struct Unit {
   const Layer<T>& layer;
   Index t, b, u;
-  int n;           // lanes in use
-  Index stride;    // from slot to slot
+  int n;            // lanes in use
+  Index stride;     // from slot to slot of the saved values
+  Index apart = 0;  // the same of their gradients
 };
 
 template <class T>
@@ -26,7 +28,8 @@ struct Lstm {
   static int input_gate(int s) { return s; }
   static int recurrent_gate(int s) { return s; }
 
-  static INLINE Vec<T> begin(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T>, const T* c_old) {
+  template <class S>
+  static INLINE Vec<T> begin(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T>, const S* c_old) {
     const Vec<T> i = sigmoid<T>(load<T>(slots, at.n) + sums[0]);
     const Vec<T> f = sigmoid<T>(load<T>(slots + at.stride, at.n) + sums[1]);
     const Vec<T> g = hyperbolic_tangent<T>(load<T>(slots + 2 * at.stride, at.n) + sums[2]);
@@ -35,10 +38,11 @@ struct Lstm {
     store<T>(slots + at.stride, f, at.n);
     store<T>(slots + 2 * at.stride, g, at.n);
     store<T>(slots + 3 * at.stride, o, at.n);
-    return candidate_cell(at, i, f, g, load<T>(c_old, at.n));
+    return candidate_cell(at, i, f, g, load<S>(c_old, at.n));
   }
 
-  static INLINE Vec<T> end(const Unit<T>& at, T* slots, Vec<T> fresh, const T*) {
+  template <class S>
+  static INLINE Vec<T> end(const Unit<T>& at, T* slots, Vec<T> fresh, const S*) {
     return load<T>(slots + 3 * at.stride, at.n) * hyperbolic_tangent<T>(fresh);
   }
 
@@ -57,14 +61,14 @@ struct Lstm {
   // From the gradient of o ⊙ tanh(c~) and of c: writes those of the pre-activations into da, that of c_{t-1} into dc,
   // and returns what else reaches h_{t-1}.
   static INLINE Vec<T> backward(const Unit<T>& at, const T* slots, T* da, Vec<T> d, const T* c_old, const T* d_c,
-                                T* dc, const T*) {
+                                Number<T>* dc, const T*) {
     const auto& l = at.layer;
-    const T one = 1;
+    const Number<T> one = 1;
     const Vec<T> i = load<T>(slots, at.n), f = load<T>(slots + at.stride, at.n);
     const Vec<T> g = load<T>(slots + 2 * at.stride, at.n), o = load<T>(slots + 3 * at.stride, at.n);
     const Vec<T> old = load<T>(c_old, at.n), masked = l.candidate.times(g, at.t, at.b, 0, at.u, at.n);
     const Vec<T> s = hyperbolic_tangent<T>(l.cell.times(f * old + i * masked, at.t, at.b, 0, at.u, at.n));
-    Vec<T> d_cell = load<T>(dc, at.n), kept = splat<T>(T(0));
+    Vec<T> d_cell = load<Number<T>>(dc, at.n), kept = splat<T>(0);
     if (d_c) d_cell += load<T>(d_c, at.n);
     if (l.zone_c) {
       const Vec<T> z = l.zone_c.at(at.t, at.b, 0, at.u, at.n);
@@ -73,12 +77,12 @@ struct Lstm {
     }
     d_cell += d * o * (one - s * s);
     d_cell = l.cell.times(d_cell, at.t, at.b, 0, at.u, at.n);
-    store<T>(dc, d_cell * f + kept, at.n);
+    store<Number<T>>(dc, d_cell * f + kept, at.n);
     store<T>(da, d_cell * masked * i * (one - i), at.n);
-    store<T>(da + at.stride, d_cell * old * f * (one - f), at.n);
-    store<T>(da + 2 * at.stride, l.candidate.times(d_cell * i * (one - g * g), at.t, at.b, 0, at.u, at.n), at.n);
-    store<T>(da + 3 * at.stride, d * s * o * (one - o), at.n);
-    return splat<T>(T(0));
+    store<T>(da + at.apart, d_cell * old * f * (one - f), at.n);
+    store<T>(da + 2 * at.apart, l.candidate.times(d_cell * i * (one - g * g), at.t, at.b, 0, at.u, at.n), at.n);
+    store<T>(da + 3 * at.apart, d * s * o * (one - o), at.n);
+    return splat<T>(0);
   }
 };
 
@@ -90,7 +94,8 @@ struct Gru {
   static int input_gate(int s) { return s == 0 ? 2 : s - 1; }
   static int recurrent_gate(int s) { return s; }
 
-  static INLINE Vec<T> begin(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T> bias, const T*) {
+  template <class S>
+  static INLINE Vec<T> begin(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T> bias, const S*) {
     const Vec<T> r = sigmoid<T>(load<T>(slots + at.stride, at.n) + sums[0]);
     const Vec<T> z = sigmoid<T>(load<T>(slots + 2 * at.stride, at.n) + sums[1]);
     const Vec<T> u = sums[2] + bias;
@@ -100,27 +105,28 @@ struct Gru {
     return load<T>(slots, at.n) + r * u;
   }
 
-  static INLINE Vec<T> end(const Unit<T>& at, T* slots, Vec<T> a, const T* h_old) {
+  template <class S>
+  static INLINE Vec<T> end(const Unit<T>& at, T* slots, Vec<T> a, const S* h_old) {
     const Vec<T> n = hyperbolic_tangent<T>(a), z = load<T>(slots + 2 * at.stride, at.n);
     store<T>(slots, n, at.n);
     const Vec<T> masked = at.layer.candidate.times(n, at.t, at.b, 0, at.u, at.n);
-    return (T(1) - z) * masked + z * load<T>(h_old, at.n);
+    return (Number<T>(1) - z) * masked + z * load<S>(h_old, at.n);
   }
 
-  static INLINE Vec<T> emitted(const Unit<T>&, const T*, const T*) { return splat<T>(T(0)); }
+  static INLINE Vec<T> emitted(const Unit<T>&, const T*, const T*) { return splat<T>(0); }
 
-  static INLINE Vec<T> backward(const Unit<T>& at, const T* slots, T* da, Vec<T> d, const T*, const T*, T*,
+  static INLINE Vec<T> backward(const Unit<T>& at, const T* slots, T* da, Vec<T> d, const T*, const T*, Number<T>*,
                                 const T* h_old) {
     const auto& l = at.layer;
-    const T one = 1;
+    const Number<T> one = 1;
     const Vec<T> n = load<T>(slots, at.n), r = load<T>(slots + at.stride, at.n);
     const Vec<T> z = load<T>(slots + 2 * at.stride, at.n), u = load<T>(slots + 3 * at.stride, at.n);
     const Vec<T> masked = l.candidate.times(n, at.t, at.b, 0, at.u, at.n);
     const Vec<T> d_n = l.candidate.times(d * (one - z) * (one - n * n), at.t, at.b, 0, at.u, at.n);
     store<T>(da, d_n, at.n);
-    store<T>(da + at.stride, d_n * u * r * (one - r), at.n);
-    store<T>(da + 2 * at.stride, d * (load<T>(h_old, at.n) - masked) * z * (one - z), at.n);
-    store<T>(da + 3 * at.stride, d_n * r, at.n);
+    store<T>(da + at.apart, d_n * u * r * (one - r), at.n);
+    store<T>(da + 2 * at.apart, d * (load<T>(h_old, at.n) - masked) * z * (one - z), at.n);
+    store<T>(da + 3 * at.apart, d_n * r, at.n);
     return d * z;
   }
 };
@@ -132,23 +138,25 @@ struct Rnn {
   static int input_gate(int) { return 0; }
   static int recurrent_gate(int) { return 0; }
 
-  static INLINE Vec<T> begin(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T>, const T*) {
+  template <class S>
+  static INLINE Vec<T> begin(const Unit<T>& at, T* slots, const Vec<T>* sums, Vec<T>, const S*) {
     return load<T>(slots, at.n) + sums[0];
   }
 
-  static INLINE Vec<T> end(const Unit<T>& at, T* slots, Vec<T> a, const T*) {
-    const Vec<T> zero = splat<T>(T(0));
+  template <class S>
+  static INLINE Vec<T> end(const Unit<T>& at, T* slots, Vec<T> a, const S*) {
+    const Vec<T> zero = splat<T>(0);
     const Vec<T> h = kRelu ? where_less<T>(a, zero, zero, a) : hyperbolic_tangent<T>(a);
     store<T>(slots, h, at.n);
     return h;
   }
 
-  static INLINE Vec<T> emitted(const Unit<T>&, const T*, const T*) { return splat<T>(T(0)); }
+  static INLINE Vec<T> emitted(const Unit<T>&, const T*, const T*) { return splat<T>(0); }
 
-  static INLINE Vec<T> backward(const Unit<T>& at, const T* slots, T* da, Vec<T> d, const T*, const T*, T*,
+  static INLINE Vec<T> backward(const Unit<T>& at, const T* slots, T* da, Vec<T> d, const T*, const T*, Number<T>*,
                                 const T*) {
-    const Vec<T> h = load<T>(slots, at.n), zero = splat<T>(T(0));
-    store<T>(da, kRelu ? where_less<T>(zero, h, d, zero) : d * (T(1) - h * h), at.n);
+    const Vec<T> h = load<T>(slots, at.n), zero = splat<T>(0);
+    store<T>(da, kRelu ? where_less<T>(zero, h, d, zero) : d * (Number<T>(1) - h * h), at.n);
     return zero;
   }
 };

@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#if defined(RECURDROP_HAVE_AVX512) && defined(RECURDROP_HAVE_AVX512_BF16)
+#define HAVE_BFLOAT16
+#endif
+
 using namespace recurdrop;
 
 namespace {
@@ -13,6 +17,9 @@ bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+#ifdef HAVE_BFLOAT16
+bool has_avx512_bf16() { return __builtin_cpu_supports("avx512bf16"); }
+#endif
 #elif defined(_MSC_VER) && defined(_M_X64)
 #include <intrin.h>
 bool cpuid_bit(int leaf, int reg, int bit) {
@@ -50,6 +57,17 @@ const Kernels* const* widths() {
 const Kernels* chosen = nullptr;
 const Kernels& kernels() { return chosen ? *chosen : *widths()[0]; }
 
+// The kernels of bfloat16 that go with the width in use, or null.
+const Kernels* of_bfloat16() {
+#ifdef HAVE_BFLOAT16
+  if (&kernels() == &avx512 && has_avx512_bf16()) return &avx512_bf16;
+#endif
+  return nullptr;
+}
+const Kernels& kernels_of(const recurdrop_call& call) {
+  return call.type == RECURDROP_BFLOAT16 ? *of_bfloat16() : kernels();
+}
+
 // The runtime whose threads are borrowed; without one there is one thread.
 void (*openmp_parallel)(void (*)(void*), void*, unsigned, unsigned) = nullptr;
 int (*openmp_thread)() = nullptr;
@@ -84,21 +102,21 @@ bool launch(int threads, void (*body)(void*, int, int), void* context) {
 }  // namespace
 
 int64_t recurdrop_work_size(const recurdrop_call* call, int32_t backward) {
-  return kernels().work_size(call, backward != 0);
+  return kernels_of(*call).work_size(call, backward != 0);
 }
 
 void recurdrop_forward(const recurdrop_call* call) {
-  if (kernels().forward(call, launch)) return;
+  if (kernels_of(*call).forward(call, launch)) return;
   recurdrop_call alone = *call;
   alone.threads = 1;
-  kernels().forward(&alone, launch);
+  kernels_of(alone).forward(&alone, launch);
 }
 
 void recurdrop_backward(const recurdrop_call* call) {
-  if (kernels().backward(call, launch)) return;
+  if (kernels_of(*call).backward(call, launch)) return;
   recurdrop_call alone = *call;
   alone.threads = 1;
-  kernels().backward(&alone, launch);
+  kernels_of(alone).backward(&alone, launch);
 }
 
 void recurdrop_keep_bits(uint64_t key, uint32_t stream, const int64_t sizes[4], uint64_t threshold, uint8_t* out,
@@ -139,6 +157,8 @@ int32_t recurdrop_choose_vector(const char* name) {
     }
   return 0;
 }
+
+int32_t recurdrop_has_bfloat16(void) { return of_bfloat16() != nullptr; }
 
 void recurdrop_use_openmp(void* parallel, void* thread_number, void* threads) {
   openmp_parallel = reinterpret_cast<decltype(openmp_parallel)>(parallel);

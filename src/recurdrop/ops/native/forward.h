@@ -4,110 +4,9 @@
 // of a tile, and the cell on its sums while they are in the first cache.
 #pragma once
 #include "cells.h"
+#include "panels.h"
 
 namespace {
-
-// The panels of W_ih or W_hh for forward products: one holds all gates of kUnits vectors of units.
-template <class T, class Cell>
-struct GatePanels {
-  static constexpr int kVectors = Cell::kGates * Cell::kUnits;
-  static constexpr int kUnitsWide = Cell::kUnits * kLanes<T>;
-  T* data;
-  Index inner, hidden;
-
-  static Index count(Index hidden) { return ceil_div(hidden, kUnitsWide); }
-  static GatePanels take(Arena& arena, Index inner, Index hidden) {
-    return {arena.take<T>(count(hidden) * inner * kVectors * kLanes<T>), inner, hidden};
-  }
-  const T* panel(Index p) const { return data + p * inner * kVectors * kLanes<T>; }
-
-  template <class Gate>
-  void pack(const T* w, Gate gate, Range panels) const {
-    for (Index p = panels.first; p < panels.last; ++p)
-      for (int v = 0; v < kVectors; ++v) {
-        const Index u = p * kUnitsWide + v % Cell::kUnits * kLanes<T>;
-        const int valid = int(larger(0, smaller(hidden - u, kLanes<T>)));
-        pack_columns<T>(data + p * inner * kVectors * kLanes<T> + v * kLanes<T>, kVectors,
-                        w + (gate(v / Cell::kUnits) * hidden + smaller(u, hidden - 1)) * inner, inner, inner, valid);
-      }
-  }
-  // Call use(number of the vector, first unit, lanes in use) for each vector of units in the panel.
-  template <class Use>
-  INLINE void units(Index p, Use use) const {
-    for (int j = 0; j < Cell::kUnits; ++j) {
-      const Index u = p * kUnitsWide + j * kLanes<T>;
-      if (u >= hidden) return;
-      if (hidden - u >= kLanes<T>)
-        use(j, u, AllLanes<T>{});
-      else
-        use(j, u, int(hidden - u));
-    }
-  }
-  // The sums of all gates of vector j in row m of a tile.
-  static INLINE void gates(const T* sums, int m, int j, Vec<T>* found) {
-    for (int s = 0; s < Cell::kGates; ++s)
-      found[s] = load<T>(sums + (m * kVectors + s * Cell::kUnits + j) * kLanes<T>);
-  }
-};
-
-// The tiles of wide panels: of kWide vectors, and of one where a last panel has no more.
-template <class T, Left L = Left::rows>
-struct WideTiles {
-  static constexpr int most = kMostRows<kWide>;
-  Tiles<T, kWide, L> wide;
-  Tiles<T, 1, L> narrow;
-};
-
-// Panels of kWide vectors over the columns of a matrix, for products that no cell follows.
-template <class T>
-struct WidePanels {
-  static constexpr int kColumns = kWide * kLanes<T>;
-  T* data;
-  Index inner, columns;
-
-  static Index count(Index columns) { return ceil_div(columns, kColumns); }
-  static WidePanels take(Arena& arena, Index inner, Index columns) {
-    return {arena.take<T>(count(columns) * inner * kColumns), inner, columns};
-  }
-  // Vectors of panel p.
-  int wide(Index p) const { return int(smaller(kWide, ceil_div(columns - p * kColumns, kLanes<T>))); }
-  T* panel(Index p, Index k = 0) const { return data + p * inner * kColumns + k * wide(p) * kLanes<T>; }
-
-  // The product of `inner` columns of a with rows [k, k + inner) of panel p: use(row, its sums).
-  template <Left L, class Use>
-  INLINE void product(const WideTiles<T, L>& tiles, Index p, Index k, Index inner, const T* a, Index stride, Index rows,
-                      Use use) const {
-    const int vectors = wide(p);
-    auto each = [&](Index first, int height, const T* sums) {
-      for (int m = 0; m < height; ++m) use(first + m, sums + m * vectors * kLanes<T>);
-    };
-    if (vectors == kWide)
-      tiles.wide.product(inner, a, stride, 0, panel(p, k), rows, each);
-    else
-      tiles.narrow.product(inner, a, stride, 0, panel(p, k), rows, each);
-  }
-  // Call use(first column, lanes in use, sums) for each vector of a row's sums.
-  template <class Use>
-  INLINE void vectors(Index p, const T* sums, Use use) const {
-    for (int j = 0; j < wide(p); ++j) {
-      const Index u = p * kColumns + j * kLanes<T>;
-      const Vec<T> found = load<T>(sums + j * kLanes<T>);
-      if (columns - u >= kLanes<T>)
-        use(u, AllLanes<T>{}, found);
-      else
-        use(u, int(columns - u), found);
-    }
-  }
-  // Call pack(where vector j of row 0 stands, vectors from row to row, its first column, its lanes in use).
-  template <class Pack>
-  void each_vector(Range panels, Pack pack) const {
-    for (Index p = panels.first; p < panels.last; ++p)
-      for (int j = 0; j < wide(p); ++j) {
-        const Index u = p * kColumns + j * kLanes<T>;
-        pack(panel(p) + j * kLanes<T>, wide(p), u, int(smaller(columns - u, kLanes<T>)));
-      }
-  }
-};
 
 // x_t W_ih + b of a chunk, for forward and for the gates that a backward makes again.
 template <class T, class Cell>
@@ -115,33 +14,34 @@ struct InputProduct {
   const Layer<T>& layer;
   const Plan& plan;
   GatePanels<T, Cell> panels;
-  T* bias;       // (slots, H): b_ih, with b_hh where it adds up
-  T* rows;       // gathered x, (gates or 1, capacity, I), for two chunks in turn
-  Index capacity;
+  Number<T>* bias;  // (slots, H): b_ih, with b_hh where it adds up
+  T* rows;          // gathered x, (gates or 1, capacity, I filled up), for two chunks in turn
+  Index capacity, stride;  // stride: from row to row of these
   Tiles<T, GatePanels<T, Cell>::kVectors> tiles;
   Tiles<T, GatePanels<T, Cell>::kVectors, Left::gated> gated;
 
   InputProduct(const Layer<T>& l, const Plan& p, Index capacity, Arena& arena)
       : layer(l), plan(p), panels(GatePanels<T, Cell>::take(arena, l.I, l.H)),
-        bias(arena.take<T>(Cell::kSlots * l.H)), rows(nullptr), capacity(capacity) {
-    if (!direct()) rows = arena.take<T>(2 * blocks() * capacity * l.I);
+        bias(arena.take<Number<T>>(Cell::kSlots * l.H)), rows(nullptr), capacity(capacity), stride(filled_up<T>(l.I)) {
+    if (!direct()) rows = arena.take<T>(2 * blocks() * capacity * stride);
   }
   int blocks() const { return layer.input.gated ? Cell::kGates : 1; }
   T* block(const Gather<T>& chunk, int s) const {
-    return rows + ((chunk.number & 1) * blocks() + s) * capacity * layer.I;
+    return rows + ((chunk.number & 1) * blocks() + s) * capacity * stride;
   }
   // Whether the rows of x can be read where they are: those of a step side by side, without a view's those of a chunk.
-  bool direct() const { return !layer.input && !plan.ragged; }
+  bool direct() const { return !layer.input && !plan.ragged && stride == layer.I; }
 
   void pack(const Team& team) const {
     panels.pack(Layer<T>::in(layer.call.w_ih), Cell::input_gate, part(panels.count(layer.H), team.id, team.size));
     if (team.id > 0) return;
+    if (!direct()) fill_up(rows, 2 * blocks() * capacity, layer.I, stride);
     const T *b_ih = Layer<T>::in(layer.call.b_ih), *b_hh = Layer<T>::in(layer.call.b_hh);
     for (int s = 0; s < Cell::kGates; ++s)
       for (Index u = 0; u < layer.H; ++u) {
         const Index at = Cell::input_gate(s) * layer.H + u;
         const bool adds = Cell::kInput == Cell::kRecurrent || s > 0;  // all but the GRU's n
-        bias[s * layer.H + u] = (b_ih ? b_ih[at] : T(0)) + (b_hh && adds ? b_hh[at] : T(0));
+        bias[s * layer.H + u] = (b_ih ? Number<T>(b_ih[at]) : 0) + (b_hh && adds ? Number<T>(b_hh[at]) : 0);
       }
   }
 
@@ -153,7 +53,7 @@ struct InputProduct {
       const Index b = chunk.example(view, i);
       const T* x = chunk.x(t, b);
       for (int s = 0; s < blocks(); ++s) {
-        T* to = block(chunk, s) + place * layer.I;
+        T* to = block(chunk, s) + place * stride;
         for (Index u = 0; u < layer.I; u += kLanes<T>) {
           const int n = int(smaller(layer.I - u, kLanes<T>));
           store<T>(to + u, layer.input.times(load<T>(x + u, n), t, b, Cell::input_gate(s), u, n), n);
@@ -169,7 +69,7 @@ struct InputProduct {
     const Index place = chunk.place(view, steps.begin);
     for (Index p = of_panels.first; p < of_panels.last; ++p) {
       if (!direct())
-        product(block(chunk, 0) + place * layer.I, p, place, chunk.count(view), slots_of);
+        product(block(chunk, 0) + place * stride, p, place, chunk.count(view), slots_of);
       else if (!plan.by_rows())
         product(chunk.x(steps.begin, 0), p, place, chunk.count(view), slots_of);
       else
@@ -181,21 +81,21 @@ struct InputProduct {
  private:
   template <class Slots>
   INLINE void product(const T* a, Index p, Index place, Index count, Slots slots_of) const {
-    auto use = [&](Index first, int height, const T* sums) {
+    auto use = [&](Index first, int height, const Number<T>* sums) {
       for (int m = 0; m < height; ++m) {
         T* slots = slots_of(place + first + m);
         panels.units(p, [&](int j, Index u, auto n) {
           Vec<T> of_gates[Cell::kGates];
           panels.gates(sums, m, j, of_gates);
           for (int s = 0; s < Cell::kGates; ++s)
-            store<T>(slots + s * layer.H + u, of_gates[s] + load<T>(bias + s * layer.H + u, n), n);
+            store<T>(slots + s * layer.H + u, of_gates[s] + load<Number<T>>(bias + s * layer.H + u, n), n);
         });
       }
     };
     if (layer.input.gated)
-      gated.product(layer.I, a, layer.I, capacity * layer.I, panels.panel(p), count, use);
+      gated.product(stride, a, stride, capacity * stride, panels.panel(p), count, use);
     else
-      tiles.product(layer.I, a, layer.I, 0, panels.panel(p), count, use);
+      tiles.product(stride, a, stride, 0, panels.panel(p), count, use);
   }
 };
 
@@ -205,11 +105,13 @@ struct Forward {
   Layer<T> layer;
   Plan plan;
   Index steps, capacity;
+  Index wide_state, wide_emitted;  // P and H filled up
   InputProduct<T, Cell> input;
   Panels recurrent;
   WidePanels<T> projection;
-  T* state;      // h_{t-1} masked, (2, gates or 1, B, P)
-  T* emitted;    // o ⊙ tanh(c~) before a projection, (B, H)
+  T* state;                         // h_{t-1} masked, (2, gates or 1, B, P filled up)
+  T* emitted;                       // o ⊙ tanh(c~) before a projection, (B, H filled up)
+  Number<T> *carried_h, *carried_c; // where the states that are kept are rounded: as they go on, (B, P), (B, H)
   T* slots;      // of a chunk, where the caller wants none
   int32_t* row;  // t·B + b of each place in a chunk, for each thread
   Row<T>* rows;  // of a step, for each thread
@@ -219,17 +121,20 @@ struct Forward {
 
   Forward(const recurdrop_call& call, Arena& arena)
       : layer(call), plan(call, Cell::kGates, sizeof(T), arena), steps(larger(1, 64 / larger(1, layer.B))),
-        capacity(smaller(steps, layer.T_) * layer.B), input(layer, plan, capacity, arena),
+        capacity(smaller(steps, layer.T_) * layer.B), wide_state(filled_up<T>(layer.P)),
+        wide_emitted(filled_up<T>(layer.H)), input(layer, plan, capacity, arena),
         recurrent(Panels::take(arena, layer.P, layer.H)),
-        projection(layer.projected() ? WidePanels<T>::take(arena, layer.H, layer.P) : WidePanels<T>{}),
-        state(arena.take<T>(2 * blocks() * layer.B * layer.P)),
-        emitted(layer.projected() ? arena.take<T>(layer.B * layer.H) : nullptr),
+        projection(layer.projected() ? WidePanels<T>::take(arena, wide_emitted, layer.P) : WidePanels<T>{}),
+        state(arena.take<T>(2 * blocks() * layer.B * wide_state)),
+        emitted(layer.projected() ? arena.take<T>(layer.B * wide_emitted) : nullptr),
+        carried_h(arena.take<Number<T>>(kRounded<T> ? layer.B * layer.P : 0)),
+        carried_c(arena.take<Number<T>>(kRounded<T> && Cell::kHasCell ? layer.B * layer.H : 0)),
         slots(call.gates ? nullptr : arena.take<T>(capacity * Cell::kSlots * layer.H)),
         row(arena.take<int32_t>(plan.threads * capacity)), rows(arena.take<Row<T>>(plan.threads * layer.B)) {}
 
   int blocks() const { return layer.recurrent.gated ? Cell::kGates : 1; }
   T* operand(Index t, int block, Index i) const {
-    return state + (((t & 1) * blocks() + block) * layer.B + i) * layer.P;
+    return state + (((t & 1) * blocks() + block) * layer.B + i) * wide_state;
   }
   T* slots_of(const int32_t* of_thread, Index place) const {
     return layer.call.gates ? Layer<T>::out(layer.call.gates) + Index(of_thread[place]) * Cell::kSlots * layer.H
@@ -252,6 +157,10 @@ struct Forward {
           part(projection.count(layer.P), team.id, team.size), [&](T* to, int n, Index u, int valid) {
             pack_columns<T>(to, n, Layer<T>::in(layer.call.w_hr) + u * layer.H, layer.H, layer.H, valid);
           });
+    if (team.id == 0) {
+      fill_up(state, 2 * blocks() * layer.B, layer.P, wide_state);
+      fill_up(emitted, layer.projected() ? layer.B : 0, layer.H, wide_emitted);
+    }
     begin(team, mine);
     gather(team, mine, 0);
     team.sync();
@@ -279,6 +188,11 @@ struct Forward {
     const Range owned = layer.projected() ? p : panels;
     const Index wide = layer.projected() ? projection.kColumns : Panels::kUnitsWide;
     return {0, panels, p, {smaller(owned.first * wide, layer.P), smaller(owned.last * wide, layer.P)}};
+  }
+  // The units of c that a thread makes.
+  Range cells(const Share& mine) const {
+    return {smaller(mine.panels.first * Panels::kUnitsWide, layer.H),
+            smaller(mine.panels.last * Panels::kUnitsWide, layer.H)};
   }
 
   // Views run at their own pace, so that none may use another's rows: they stand apart.
@@ -311,13 +225,16 @@ struct Forward {
   void enter(const Share& mine, Index t, Index from, Index to) const {
     for (Index i = from; i < to; ++i) {
       const Index at = plan.first[mine.view] + i, b = plan.order[at];
-      for (Index u = mine.units.first; u < mine.units.last; u += kLanes<T>) {
-        const int n = int(smaller(mine.units.last - u, kLanes<T>));
-        pass_on(t, at, b, u, n, load<T>(Layer<T>::in(layer.call.h0) + b * layer.P + u, n));
-      }
+      each_vector<T>(mine.units, [&](Index u, int n) {
+        const Vec<T> h = load<T>(Layer<T>::in(layer.call.h0) + b * layer.P + u, n);
+        if (kRounded<T>) store<Number<T>>(carried_h + at * layer.P + u, h, n);
+        pass_on(t, at, b, u, n, h);
+      });
+      if (kRounded<T> && Cell::kHasCell)
+        convert(carried_c + at * layer.H, Layer<T>::in(layer.call.c0) + b * layer.H, cells(mine));
     }
   }
-  // Leave h for the recurrent product of step t.
+  // Leave h for the recurrent product of step t: the h that is kept, from which a backward without gates starts.
   INLINE void pass_on(Index t, Index at, Index b, Index u, int n, Vec<T> h) const {
     for (int s = 0; s < blocks(); ++s)
       store<T>(operand(t, s, at) + u, layer.recurrent.times(h, t, b, Cell::recurrent_gate(s), u, n), n);
@@ -331,17 +248,17 @@ struct Forward {
     for (Index i = 0; i < n; ++i) of_step[i] = row_of(mine, chunk, t, i, slots_of(row + team.id * capacity, place + i));
     const T* b_n = Cell::kRecurrent && call.b_hh ? Layer<T>::in(call.b_hh) + 2 * layer.H : nullptr;
     for (Index p = mine.panels.first; p < mine.panels.last; ++p) {
-      auto use = [&](Index from, int height, const T* sums) {
+      auto use = [&](Index from, int height, const Number<T>* sums) {
         Vec<T> begun[kMostTile];
         for (int m = 0; m < height; ++m) {
           const Row<T>& r = of_step[from + m];
           recurrent.units(p, [&](int j, Index u, auto lanes) {
             Vec<T> a[Cell::kGates];
             recurrent.gates(sums, m, j, a);
-            const Vec<T> bias = b_n ? load<T>(b_n + u, lanes) : splat<T>(T(0));
+            const Vec<T> bias = b_n ? load<T>(b_n + u, lanes) : splat<T>(0);
             const Vec<T> found = Cell::begin({layer, t, r.b, u, lanes, layer.H}, r.slots + u, a, bias, r.c_old + u);
             begun[m * Cell::kUnits + j] = found;
-            if (Cell::kHasCell) keep_cell(r, t, u, lanes, found);
+            if (Cell::kHasCell) keep_cell(r, t, first + from + m, u, lanes, found);
           });
         }
         for (int m = 0; m < height; ++m) {
@@ -350,7 +267,7 @@ struct Forward {
             const Unit<T> at{layer, t, r.b, u, lanes, layer.H};
             const Vec<T> h = Cell::end(at, r.slots + u, begun[m * Cell::kUnits + j], r.h_old + u);
             if (layer.projected())
-              store<T>(emitted + (first + from + m) * layer.H + u, h, lanes);
+              store<T>(emitted + (first + from + m) * wide_emitted + u, h, lanes);
             else
               finish(r, t, first + from + m, u, lanes, h);
           });
@@ -365,9 +282,10 @@ struct Forward {
         }
       };
       if (layer.recurrent.gated)
-        gated.product(layer.P, operand(t, 0, first), layer.P, layer.B * layer.P, recurrent.panel(p), n, use, soon);
+        gated.product(wide_state, operand(t, 0, first), wide_state, layer.B * wide_state, recurrent.panel(p), n, use,
+                      soon);
       else
-        tiles.product(layer.P, operand(t, 0, first), layer.P, 0, recurrent.panel(p), n, use, soon);
+        tiles.product(wide_state, operand(t, 0, first), wide_state, 0, recurrent.panel(p), n, use, soon);
     }
     if (layer.projected()) project(team, mine, of_step, t);
     enter(mine, layer.after(t), n, plan.rows(mine.view, layer.after(t)));
@@ -380,9 +298,15 @@ struct Forward {
     Row<T> r;
     r.b = b;
     r.slots = slots_of_row;
-    r.h_old = chunk.previous(call.h, call.h0, layer.P, mine.view, t, i);
+    if constexpr (kRounded<T>) {
+      const Index own = plan.first[mine.view] + i;
+      r.h_old = carried_h + own * layer.P;
+      r.c_old = Cell::kHasCell ? carried_c + own * layer.H : r.h_old;
+    } else {
+      r.h_old = chunk.previous(call.h, call.h0, layer.P, mine.view, t, i);
+      r.c_old = Cell::kHasCell ? chunk.previous(call.c, call.c0, layer.H, mine.view, t, i) : r.h_old;
+    }
     r.h = Layer<T>::out(call.h) + at * layer.P;
-    r.c_old = Cell::kHasCell ? chunk.previous(call.c, call.c0, layer.H, mine.view, t, i) : r.h_old;
     r.c = Cell::kHasCell ? Layer<T>::out(call.c) + at * layer.H : r.h;
     r.last = i >= plan.rows(mine.view, layer.after(t));
     return r;
@@ -392,28 +316,31 @@ struct Forward {
     const Index n = plan.rows(mine.view, t), first = plan.first[mine.view];
     if (!plan.by_rows()) team.sync();
     for (Index p = mine.projected.first; p < mine.projected.last; ++p)
-      projection.product(wide, p, 0, layer.H, emitted + first * layer.H, layer.H, n, [&](Index i, const T* sums) {
-        projection.vectors(p, sums, [&](Index u, auto lanes, Vec<T> h) {
-          finish(of_step[i], t, first + i, u, lanes, h);
-        });
-      });
+      projection.product(wide, p, 0, wide_emitted, emitted + first * wide_emitted, wide_emitted, n,
+                         [&](Index i, const Number<T>* sums) {
+                           projection.vectors(p, sums, [&](Index u, auto lanes, Vec<T> h) {
+                             finish(of_step[i], t, first + i, u, lanes, h);
+                           });
+                         });
   }
 
   // From c~ to c: the zone and the final state.
-  INLINE void keep_cell(const Row<T>& r, Index t, Index u, int n, Vec<T> fresh) const {
-    const Vec<T> c = layer.zone_c ? layer.zone_c.keep(load<T>(r.c_old + u, n), fresh, t, r.b, u, n) : fresh;
+  INLINE void keep_cell(const Row<T>& r, Index t, Index at, Index u, int n, Vec<T> fresh) const {
+    const Vec<T> c = layer.zone_c ? layer.zone_c.keep(load<Number<T>>(r.c_old + u, n), fresh, t, r.b, u, n) : fresh;
     store<T>(r.c + u, c, n);
+    if (kRounded<T>) store<Number<T>>(carried_c + at * layer.H + u, c, n);
     if (r.last) store<T>(Layer<T>::out(layer.call.c_n) + r.b * layer.H + u, c, n);
   }
 
   // From h~ to h: the zone, the output, the final state and the next step's factor.
   INLINE void finish(const Row<T>& r, Index t, Index at, Index u, int n, Vec<T> fresh) const {
-    const Vec<T> h = layer.zone_h ? layer.zone_h.keep(load<T>(r.h_old + u, n), fresh, t, r.b, u, n) : fresh;
+    const Vec<T> h = layer.zone_h ? layer.zone_h.keep(load<Number<T>>(r.h_old + u, n), fresh, t, r.b, u, n) : fresh;
     store<T>(r.h + u, h, n);
+    if (kRounded<T>) store<Number<T>>(carried_h + at * layer.P + u, h, n);
     if (r.last)
       store<T>(Layer<T>::out(layer.call.h_n) + r.b * layer.P + u, h, n);
     else
-      pass_on(layer.after(t), at, r.b, u, n, h);
+      pass_on(layer.after(t), at, r.b, u, n, as_stored<T>(h));
   }
 
   // Zeros past the end of the view's other examples.
@@ -423,9 +350,9 @@ struct Forward {
       memset(Layer<T>::out(layer.call.h) + (t * layer.B + b) * layer.P + mine.units.first, 0,
              size_t(mine.units.last - mine.units.first) * sizeof(T));
       if (!Cell::kHasCell) continue;
-      const Index from = smaller(mine.panels.first * Panels::kUnitsWide, layer.H);
-      const Index to = smaller(mine.panels.last * Panels::kUnitsWide, layer.H);
-      memset(Layer<T>::out(layer.call.c) + (t * layer.B + b) * layer.H + from, 0, size_t(to - from) * sizeof(T));
+      const Range own = cells(mine);
+      memset(Layer<T>::out(layer.call.c) + (t * layer.B + b) * layer.H + own.first, 0,
+             size_t(own.last - own.first) * sizeof(T));
     }
   }
 };

@@ -55,15 +55,17 @@ INLINE Parts<T> exponential(Vec<T> y) {
 
 template <class T>
 INLINE Vec<T> sigmoid(Vec<T> x) {
-  const Parts<T> e = exponential<T>(T(0) - x);
-  return T(1) / (e.scale * e.p + (e.scale + T(1)));
+  using N = Number<T>;
+  const Parts<N> e = exponential<N>(N(0) - x);
+  return N(1) / (e.scale * e.p + (e.scale + N(1)));
 }
 
 template <class T>
 INLINE Vec<T> hyperbolic_tangent(Vec<T> x) {
-  const Parts<T> e = exponential<T>(T(-2) * magnitude<T>(x));
-  const Vec<T> less = e.scale * e.p + (e.scale - T(1));  // exp(-2|x|) - 1
-  return with_sign<T>((T(0) - less) / (less + T(2)), x);
+  using N = Number<T>;
+  const Parts<N> e = exponential<N>(N(-2) * magnitude<N>(x));
+  const Vec<T> less = e.scale * e.p + (e.scale - N(1));  // exp(-2|x|) - 1
+  return with_sign<N>((N(0) - less) / (less + N(2)), x);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Compiled once for each vector width; RECURDROP_ISA is its name.
+// Compiled once for each vector width; RECURDROP_ISA is its name. With RECURDROP_NARROW for bfloat16 alone, else for
+// the other types.
 #include "kernels.h"
 
 #include "backward.h"
@@ -37,7 +38,11 @@ auto select(const recurdrop_call& call, Use use) {
         return use(number, Rnn<T, true>{});
     }
   };
+#ifdef RECURDROP_NARROW
+  return with(bfloat16{});
+#else
   return call.type == RECURDROP_FLOAT64 ? with(double{}) : with(float{});
+#endif
 }
 
 int64_t work_size(const recurdrop_call* call, bool backward) {

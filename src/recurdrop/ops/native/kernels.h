@@ -21,5 +21,6 @@ struct Kernels {
 };
 
 extern const Kernels plain, avx2, avx512, neon;
+extern const Kernels avx512_bf16;  // of bfloat16 alone, beside those of avx512
 
 }  // namespace recurdrop

@@ -7,6 +7,17 @@
 
 namespace {
 
+// Call use(u, lanes in use) for each vector of a range.
+template <class T, class Use>
+INLINE void each_vector(Range range, Use use) {
+  for (Index u = range.first; u < range.last; u += kLanes<T>) use(u, int(smaller(range.last - u, kLanes<T>)));
+}
+// Copy a range, rounded or widened.
+template <class To, class From>
+INLINE void convert(To* to, const From* from, Range range) {
+  each_vector<To>(range, [&](Index u, int n) { store<To>(to + u, load<From>(from + u, n), n); });
+}
+
 // A mask as the kernels read it.
 template <class T>
 struct Site {
@@ -25,7 +36,7 @@ struct Site {
   INLINE Vec<T> at(Index t, Index b, int g, Index u, int n) const {
     if (bytes) {
       const uint8_t* p = static_cast<const uint8_t*>(data) + offset(t, b, g, u);
-      return unit ? load_bytes<T>(p, n) : splat<T>(T(*p));
+      return unit ? load_bytes<T>(p, n) : splat<T>(Number<T>(*p));
     }
     const T* p = address(t, b, g, u);
     return unit ? load<T>(p, n) : splat<T>(*p);
@@ -40,7 +51,7 @@ struct Site {
   // Old by the weight of the zone; exactly old or new where that is a bit, so that what is not taken can't leak.
   INLINE Vec<T> keep(Vec<T> old, Vec<T> fresh, Index t, Index b, Index u, int n) const {
     if (!data) return fresh;
-    const Vec<T> z = at(t, b, 0, u, n), zero = splat<T>(T(0)), one = splat<T>(T(1));
+    const Vec<T> z = at(t, b, 0, u, n), zero = splat<T>(0), one = splat<T>(1);
     const Vec<T> blend = z * old + (one - z) * fresh;
     return where_equal<T>(z, zero, fresh, where_equal<T>(z, one, old, blend));
   }
@@ -67,6 +78,7 @@ struct Layer {
     zone_c.ask_for(t, b, u);
     zone_h.ask_for(t, b, u);
   }
+  static Number<T>* total(void* p) { return static_cast<Number<T>*>(p); }  // a gradient that many rows add to
   bool projected() const { return call.w_hr != nullptr; }
   // The step before t and the one after it, in the order of the recurrence; outside [0, T) there is none.
   Index before(Index t) const { return call.reverse ? t + 1 : t - 1; }
@@ -218,7 +230,7 @@ template <class T>
 struct Row {
   Index b;
   T* slots;
-  const T *h_old, *c_old;
+  const Number<T> *h_old, *c_old;
   T *h, *c;
   bool last;  // of its example
 };

@@ -104,6 +104,7 @@ def _declare(core: ctypes.CDLL) -> None:
     core.recurdrop_forward.argtypes = core.recurdrop_backward.argtypes = [ctypes.POINTER(CoreCall)]
     core.recurdrop_forward.restype = core.recurdrop_backward.restype = None
     core.recurdrop_choose_vector.argtypes = [ctypes.c_char_p]
+    core.recurdrop_has_bfloat16.restype = ctypes.c_int32
     core.recurdrop_use_openmp.argtypes = [ctypes.c_void_p] * 3
     for name in ("keep_bits", "multipliers", "normals"):
         getattr(core, f"recurdrop_{name}").restype = None
@@ -124,6 +125,9 @@ def _declare(core: ctypes.CDLL) -> None:
 CORE, MISSING = _open()
 """The core, and why there is none; one of the two is None. Read once, when this module is imported."""
 
+# A plain value, for a compiler traces who reads it.
+_bfloat16 = CORE is not None and bool(CORE.recurdrop_has_bfloat16())
+
 
 def vectors() -> tuple[str, ...]:
     """Return the vector widths that were compiled and that this processor runs, best first."""
@@ -135,11 +139,18 @@ def vector() -> str | None:
     return None if CORE is None else CORE.recurdrop_vector().decode()
 
 
+def has_bfloat16() -> bool:
+    """Return whether the vector width in use has kernels of bfloat16, as AVX-512 has on processors with AVX512_BF16."""
+    return _bfloat16
+
+
 def choose_vector(name: str) -> None:
     """Use a vector width for all calls from now on.
 
     Raises:
         ValueError: the core has none of that name for this processor.
     """
+    global _bfloat16
     if CORE is None or not CORE.recurdrop_choose_vector(name.encode()):
         raise invalid(f"the vector width must be one of {', '.join(vectors())}", name, "Choose one of them.")
+    _bfloat16 = bool(CORE.recurdrop_has_bfloat16())

@@ -15,7 +15,7 @@ from recurdrop.ops.native.library import IN_LOOP, CoreCall, Mask
 from recurdrop.sites import GATES
 
 _CELLS = ("LSTM", "GRU", "RNN_TANH", "RNN_RELU")
-_TYPES = {torch.float32: 0, torch.float64: 1}
+_TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 _SLOTS = {"LSTM": 4, "GRU": 4, "RNN_TANH": 1, "RNN_RELU": 1}
 _MASKS = ("input", *IN_LOOP)
 
@@ -35,10 +35,20 @@ def _mask(mask: Tensor | None, dtype: torch.dtype) -> tuple[Mask, Tensor | None]
     return Mask(mask.data_ptr(), *strides, mask.dtype == torch.bool, gated), mask
 
 
+def _total(dtype: torch.dtype) -> torch.dtype:
+    """In which dtype the core adds up the gradients of weights and biases."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype
+
+
 class _Arguments:
     """A `CoreCall` under construction, and the tensors whose memory it points at."""
 
     def __init__(self, mode: Mode, x: Tensor, h0: Tensor, hidden: int, reverse: bool) -> None:
+        if x.dtype == torch.bfloat16 and not library.has_bfloat16():
+            raise BackendError(
+                f"the vector width in use must have kernels of bfloat16; got {library.vector()}. "
+                "Call the layer, which widens to float32 where there are none."
+            )
         time, batch, width = x.shape
         sizes = (time, batch, width, hidden, h0.shape[1])
         self.core = CoreCall(_CELLS.index(mode), _TYPES[x.dtype], reverse, library.threads(), *sizes)
@@ -50,9 +60,10 @@ class _Arguments:
         for name, tensor in tensors.items():
             if tensor is not None:
                 # The core reads raw memory: what torch's kernels refuse, it would misread.
-                if tensor.device.type != "cpu" or tensor.dtype not in (self.dtype, torch.int64):
+                wanted = _total(self.dtype) if name.startswith(("d_w", "d_b")) else self.dtype
+                if tensor.device.type != "cpu" or tensor.dtype not in (wanted, torch.int64):
                     raise RuntimeError(
-                        f"all tensors must be {self.dtype} on the CPU, as the input is; got {name} of {tensor.dtype} "
+                        f"all tensors must be {wanted} on the CPU, as the input is; got {name} of {tensor.dtype} "
                         f"on {tensor.device}. Convert it."
                     )
                 tensor = tensor.contiguous()
@@ -214,9 +225,12 @@ def layer_backward(
     arguments.give(h=h, c=c if c0 is not None else None, gates=gates if gates.numel() else None)
     arguments.give(d_h=d_h, d_c=d_c, d_h_n=d_h_n, d_c_n=d_c_n)
     names = ("d_x", "d_h0", "d_c0", "d_w_ih", "d_w_hh", "d_b_ih", "d_b_hh", "d_w_hr")
-    arguments.give(**{name: part if part.numel() else None for name, part in zip(names, found, strict=True)})
+    totals = [part.to(_total(part.dtype)) for part in found[3:]]
+    made = zip(names, (*found[:3], *totals), strict=True)
+    arguments.give(**{name: part if part.numel() else None for name, part in made})
     arguments.run(backward=True)
-    return found
+    rounded = (total.to(part.dtype) for part, total in zip(found[3:], totals, strict=True))
+    return cast(_Eight, (*found[:3], *rounded))
 
 
 _Eight = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]

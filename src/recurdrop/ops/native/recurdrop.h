@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 enum { RECURDROP_LSTM, RECURDROP_GRU, RECURDROP_RNN_TANH, RECURDROP_RNN_RELU };
-enum { RECURDROP_FLOAT32, RECURDROP_FLOAT64 };
+enum { RECURDROP_FLOAT32, RECURDROP_FLOAT64, RECURDROP_BFLOAT16 };
 
 // A mask, or none where data is null. A stride of 0 shares the axis; the stride of units is 0 or 1.
 typedef struct {
@@ -24,7 +24,8 @@ typedef struct {
 } recurdrop_mask;
 
 // One layer in one direction. Arrays are contiguous, time first; T: time, B: batch, I: input, H: hidden, P: state,
-// G: gates in torch's order, S: saved values a unit (4 for LSTM and GRU, else 1). Optional arrays may be null.
+// G: gates in torch's order, S: saved values a unit (4 for LSTM and GRU, else 1). Optional arrays may be null. All hold
+// numbers of the call's type, but for the gradients of weights and biases in a call of bfloat16, which are float32.
 typedef struct {
   int32_t cell, type, reverse, threads;
   int64_t time, batch, input, hidden, state;
@@ -67,6 +68,8 @@ RECURDROP_EXPORT const char* recurdrop_vectors(void);
 RECURDROP_EXPORT const char* recurdrop_vector(void);
 // Choose one by name; returns 0 if there is none of that name.
 RECURDROP_EXPORT int32_t recurdrop_choose_vector(const char* name);
+// Whether the one in use has kernels of bfloat16; a call of that type needs them.
+RECURDROP_EXPORT int32_t recurdrop_has_bfloat16(void);
 // The OpenMP runtime to borrow threads from: GOMP_parallel, omp_get_thread_num, omp_get_num_threads.
 RECURDROP_EXPORT void recurdrop_use_openmp(void* parallel, void* thread_number, void* threads);
 

@@ -13,20 +13,23 @@ struct Remake {
   InputProduct<T, Cell> input;
   Panels recurrent;
   Index capacity;
-  T* state;  // h_{t-1} masked, (gates or 1, capacity, P)
-  T* slots;  // (capacity, slots·H)
+  Index stride;  // P filled up
+  T* state;      // h_{t-1} masked, (gates or 1, capacity, stride)
+  T* slots;      // (capacity, slots·H)
   Tiles<T, Panels::kVectors> tiles;
   Tiles<T, Panels::kVectors, Left::gated> gated;
 
   Remake(const Layer<T>& l, const Plan& p, Index capacity, Arena& arena)
       : layer(l), plan(p), input(l, p, capacity, arena), recurrent(Panels::take(arena, l.P, l.H)), capacity(capacity),
-        state(arena.take<T>(blocks() * capacity * l.P)), slots(arena.take<T>(capacity * Cell::kSlots * l.H)) {}
+        stride(filled_up<T>(l.P)),
+        state(arena.take<T>(blocks() * capacity * stride)), slots(arena.take<T>(capacity * Cell::kSlots * l.H)) {}
 
   int blocks() const { return layer.recurrent.gated ? Cell::kGates : 1; }
   T* slots_of(Index place) const { return slots + place * Cell::kSlots * layer.H; }
 
   void pack(const Team& team) const {
     input.pack(team);
+    if (team.id == 0) fill_up(state, blocks() * capacity, layer.P, stride);
     recurrent.pack(Layer<T>::in(layer.call.w_hh), Cell::recurrent_gate,
                    part(Panels::count(layer.H), team.id, team.size));
   }
@@ -52,7 +55,7 @@ struct Remake {
       for (int s = 0; s < blocks(); ++s)
         for (Index u = 0; u < layer.P; u += kLanes<T>) {
           const int n = int(smaller(layer.P - u, kLanes<T>));
-          store<T>(state + (s * capacity + place) * layer.P + u,
+          store<T>(state + (s * capacity + place) * stride + u,
                    layer.recurrent.times(load<T>(h + u, n), t, b, Cell::recurrent_gate(s), u, n), n);
         }
     });
@@ -63,7 +66,7 @@ struct Remake {
     const Index first = chunk.place(view, t), n = plan.rows(view, t);
     const T* b_n = Cell::kRecurrent && call.b_hh ? Layer<T>::in(call.b_hh) + 2 * layer.H : nullptr;
     for (Index p = panels.first; p < panels.last; ++p) {
-      auto use = [&](Index from, int height, const T* sums) {
+      auto use = [&](Index from, int height, const Number<T>* sums) {
         for (int m = 0; m < height; ++m) {
           const Index i = from + m, b = chunk.example(view, i);
           const T* h_old = chunk.previous(call.h, call.h0, layer.P, view, t, i);
@@ -72,17 +75,17 @@ struct Remake {
             const Unit<T> at{layer, t, b, u, lanes, layer.H};
             Vec<T> a[Cell::kGates];
             recurrent.gates(sums, m, j, a);
-            const Vec<T> bias = b_n ? load<T>(b_n + u, lanes) : splat<T>(T(0));
+            const Vec<T> bias = b_n ? load<T>(b_n + u, lanes) : splat<T>(0);
             T* of_unit = slots_of(first + i) + u;
             Cell::end(at, of_unit, Cell::begin(at, of_unit, a, bias, c_old + u), layer.projected() ? h_old : h_old + u);
           });
         }
       };
-      const T* a = state + first * layer.P;
+      const T* a = state + first * stride;
       if (layer.recurrent.gated)
-        gated.product(layer.P, a, layer.P, capacity * layer.P, recurrent.panel(p), n, use);
+        gated.product(stride, a, stride, capacity * stride, recurrent.panel(p), n, use);
       else
-        tiles.product(layer.P, a, layer.P, 0, recurrent.panel(p), n, use);
+        tiles.product(stride, a, stride, 0, recurrent.panel(p), n, use);
     }
   }
 };

@@ -1,12 +1,11 @@
 // Matrix products as tiles of a few rows by a few vectors, held in registers while the inner axis runs.
 //
-// The right factor stands in panels: for each panel of N vectors, the inner axis, then the N vectors side by side.
+// The right factor stands in panels: for each panel of N vectors, the inner axis, then the N vectors side by side, as
+// `Factor` says. `inner` is filled up to what it takes at once.
 #pragma once
-#include "vector.h"
+#include "bfloat16.h"
 
 namespace {
-
-using Index = int64_t;
 
 constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 constexpr Index smaller(Index a, Index b) { return a < b ? a : b; }
@@ -21,42 +20,44 @@ constexpr int kMostTile = 24;  // rows × vectors, over all N
 constexpr int kWide = 2;
 
 // out[m][v] = Σ_k a(m, k) panel[k][v]. Rows: a(m, k) = a[m · stride + k], for gated tiles that of gate v further on by
-// `gate`; otherwise columns: a(m, k) = a[k · M + m], packed.
+// `gate`; otherwise columns: a(m, k) = a[k · M + m], packed, in groups of k as in a panel.
 enum class Left { rows, gated, columns };
 
 // Rows of a panel to ask for ahead: the processor's own prefetch stops at the end of a page.
 constexpr int kAhead = 16;
 
 template <class T, int M, int N, Left L>
-void tile(Index inner, const T* a, Index stride, Index gate, const T* panel, T* out) {
+void tile(Index inner, const T* a, Index stride, Index gate, const T* panel, Number<T>* out) {
+  using F = Factor<T>;
   Vec<T> sum[M][N];
   UNROLL for (int m = 0; m < M; ++m) {
-    UNROLL for (int v = 0; v < N; ++v) sum[m][v] = splat<T>(T(0));
+    UNROLL for (int v = 0; v < N; ++v) sum[m][v] = splat<T>(0);
   }
   // One pointer for three rows: the others are at one and two strides, which is an address and no register.
   const T* base[(M + 2) / 3];
   for (int i = 0; i < (M + 2) / 3; ++i) base[i] = a + 3 * i * stride;
-  for (Index k = 0; k < inner; ++k) {
+  for (Index k = 0; k < inner; k += F::kDeep) {
     Vec<T> b[N];
-    UNROLL for (int v = 0; v < N; ++v) b[v] = load<T>(panel + v * kLanes<T>);
-    UNROLL for (int v = 0; v < N; ++v) prefetch(panel + (v + kAhead * N) * kLanes<T>);
+    UNROLL for (int v = 0; v < N; ++v) b[v] = F::load(panel + v * kVector<T>);
+    UNROLL for (int v = 0; v < N; ++v) prefetch(panel + (v + kAhead * N) * kVector<T>);
     UNROLL for (int m = 0; m < M; ++m) {
       UNROLL for (int v = 0; v < N; ++v) {
-        const T* left = L == Left::columns ? a + m : base[m / 3] + (m % 3) * stride + (L == Left::gated ? v * gate : 0);
-        sum[m][v] += *left * b[v];
+        const T* left = L == Left::columns ? a + m * F::kDeep
+                                           : base[m / 3] + (m % 3) * stride + (L == Left::gated ? v * gate : 0);
+        sum[m][v] = F::multiply_add(left, b[v], sum[m][v]);
       }
     }
-    panel += N * kLanes<T>;
-    a += M;
-    UNROLL for (int i = 0; i < (M + 2) / 3; ++i) base[i] += 1;
+    panel += N * kVector<T>;
+    a += M * F::kDeep;
+    UNROLL for (int i = 0; i < (M + 2) / 3; ++i) base[i] += F::kDeep;
   }
   UNROLL for (int m = 0; m < M; ++m) {
-    UNROLL for (int v = 0; v < N; ++v) store<T>(out + (m * N + v) * kLanes<T>, sum[m][v]);
+    UNROLL for (int v = 0; v < N; ++v) store<Number<T>>(out + (m * N + v) * kLanes<T>, sum[m][v]);
   }
 }
 
 template <class T>
-using Tile = void (*)(Index, const T*, Index, Index, const T*, T*);
+using Tile = void (*)(Index, const T*, Index, Index, const T*, Number<T>*);
 
 template <class T, int N, Left L, int M>
 struct TileTable {
@@ -82,7 +83,7 @@ struct Tiles {
   template <class Use, class Soon>
   INLINE void product(Index inner, const T* a, Index stride, Index gate, const T* panel, Index rows, Use use,
                       Soon soon) const {
-    alignas(64) T sums[kMostTile * kLanes<T>];
+    alignas(64) Number<T> sums[kMostTile * kLanes<T>];
     const Index count = ceil_div(rows, most);
     for (Index i = 0; i < count; ++i) {
       const Index first = rows * i / count, height = rows * (i + 1) / count - first;
@@ -97,22 +98,36 @@ struct Tiles {
   }
 };
 
-// Copy a vector's worth of columns of all `inner` rows into a panel: panel[k · N · lanes] = source[k][0 .. valid).
+// Where number k of the inner axis stands in a panel of n vectors.
 template <class T>
-void pack_rows(T* panel, int n, const T* source, Index stride, Index inner, int valid) {
-  for (Index k = 0; k < inner; ++k) store<T>(panel + k * n * kLanes<T>, load<T>(source + k * stride, valid));
+INLINE T* in_panel(T* panel, int n, Index k) {
+  return panel + k / Factor<T>::kDeep * n * kVector<T>;
 }
 
-// The same from a transposed source: panel[k · N · lanes + l] = source[l][k].
+// The zeros that fill up rows of n numbers.
+template <class T>
+void fill_up(T* rows, Index count, Index n, Index stride) {
+  for (Index i = 0; i < count; ++i)
+    for (Index k = n; k < filled_up<T>(n); ++k) rows[i * stride + k] = T{};
+}
+
+// Copy a vector's worth of columns of all `inner` rows into a panel: panel[k][lane] = source[k][0 .. valid).
+template <class T>
+void pack_rows(T* panel, int n, const T* source, Index stride, Index inner, int valid) {
+  for (Index k = 0; k < inner; ++k) Factor<T>::put(in_panel(panel, n, k), k, load<T>(source + k * stride, valid));
+}
+
+// The same from a transposed source: panel[k][l] = source[l][k].
 template <class T>
 void pack_columns(T* panel, int n, const T* source, Index stride, Index inner, int valid) {
-  for (Index k = 0; k < inner; k += kLanes<T>) {
-    const int columns = int(smaller(inner - k, kLanes<T>));
+  using F = Factor<T>;
+  for (Index k = 0; k < inner; k += kVector<T>) {
+    const int columns = int(smaller(inner - k, kVector<T>));
     Vec<T> v[kLanes<T>];
     UNROLL for (int l = 0; l < kLanes<T>; ++l)
-      v[l] = l < valid ? load<T>(source + l * stride + k, columns) : splat<T>(T(0));
-    transpose<T>(v);
-    for (int l = 0; l < columns; ++l) store<T>(panel + (k + l) * n * kLanes<T>, v[l]);
+      v[l] = l < valid ? F::load(source + l * stride + k, columns) : splat<T>(0);
+    transpose<Number<T>>(v);
+    for (int l = 0; l * F::kDeep < columns; ++l) F::store(in_panel(panel, n, k + l * F::kDeep), v[l]);
   }
 }
 

@@ -30,6 +30,8 @@
 
 namespace {
 
+using Index = int64_t;
+
 // Ask for a cache line, to read or to write; the address need not exist.
 INLINE void prefetch(const void* p) {
 #if defined(__GNUC__)
@@ -46,8 +48,19 @@ INLINE void prefetch_to_write(void* p) {
 #endif
 }
 
+// What numbers of a type are reckoned with in; another type only where memory holds fewer bits than a register.
 template <class T>
-constexpr int kLanes = RECURDROP_BYTES / sizeof(T);
+struct NumberOf {
+  using type = T;
+};
+template <class T>
+using Number = typename NumberOf<T>::type;
+
+template <class T>
+constexpr bool kRounded = sizeof(T) < sizeof(Number<T>);
+
+template <class T>
+constexpr int kLanes = RECURDROP_BYTES / sizeof(Number<T>);
 
 // A number of lanes that the compiler knows to be all, so that no load or store asks.
 template <class T>
@@ -86,7 +99,7 @@ template <class T>
 using Vec = typename VecOf<T>::type;
 
 template <class T>
-INLINE Vec<T> splat(T x) {
+INLINE Vec<T> splat(Number<T> x) {
   return Vec<T>{} + x;
 }
 template <class T>
@@ -192,7 +205,7 @@ RECURDROP_OPERATOR(/)
 #undef RECURDROP_OPERATOR
 
 template <class T>
-INLINE Vec<T> splat(T x) {
+INLINE Vec<T> splat(Number<T> x) {
   Vec<T> v;
   EACH v.lane[l] = x;
   return v;
@@ -296,6 +309,32 @@ INLINE Vec<T> load_bytes(const uint8_t* p, int n) {
   uint8_t part[kLanes<T>] = {};
   for (int l = 0; l < n; ++l) part[l] = p[l];
   return load_bytes<T>(part);
+}
+
+// What is left of numbers once they were stored.
+template <class T>
+INLINE Vec<T> as_stored(Vec<T> v) {
+  return v;
+}
+
+// How the numbers of a type stand in the factors of a product: `kDeep` of the inner axis side by side, for one
+// instruction multiplies and adds that many. A vector of a panel holds so many for each lane, and the inner axis is
+// filled up to a multiple with zeros.
+template <class T>
+struct Factor {
+  static constexpr int kDeep = 1;
+  static INLINE Vec<T> load(const T* p) { return ::load<T>(p); }
+  static INLINE Vec<T> load(const T* p, int n) { return ::load<T>(p, n); }  // the first n numbers, the others 0
+  static INLINE void store(T* p, Vec<T> v) { ::store<T>(p, v); }
+  static INLINE Vec<T> multiply_add(const T* left, Vec<T> right, Vec<T> sum) { return sum + *left * right; }
+  // Leave number k of the inner axis in a panel's vector; the even one first, which makes the odd one 0.
+  static INLINE void put(T* p, Index, Vec<T> v) { ::store<T>(p, v); }
+};
+template <class T>
+constexpr int kVector = kLanes<T> * Factor<T>::kDeep;  // numbers in a vector of a panel
+template <class T>
+constexpr Index filled_up(Index n) {
+  return (n + Factor<T>::kDeep - 1) / Factor<T>::kDeep * Factor<T>::kDeep;
 }
 
 }  // namespace
