@@ -9,6 +9,16 @@ from torch import Tensor, nn
 
 import recurdrop as rd
 
+QUIET = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "enable_checkpointing": False,
+}
+NOISE = rd.Variational(input=0.1, recurrent=0.25, output=0.25)
+"""The noise, and above it what keeps Lightning's trainers silent."""
+
 
 def check(model: nn.Module, run: Callable[[], Tensor], theirs: nn.Module) -> None:
     """Check noise in training, none in evaluation, gradients everywhere, spread, and the way back.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from acceptance import check, gradients_reach_all_weights, recurrent
+from acceptance import NOISE, QUIET, check, gradients_reach_all_weights, recurrent
 
 import recurdrop as rd
 
@@ -23,15 +23,6 @@ with warnings.catch_warnings():
     from pytorch_forecasting.models.nn import rnn as theirs
 
 pytestmark = [pytest.mark.downstream, pytest.mark.filterwarnings("ignore")]
-
-QUIET = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "enable_checkpointing": False,
-}
-NOISE = rd.Variational(input=0.1, recurrent=0.25, output=0.25)
 
 
 @pytest.fixture(autouse=True)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from keras_on_torch import keras, quiet
 from torch import Tensor
 
 import recurdrop as rd
 from recurdrop.bridges import from_keras, to_keras
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    keras = pytest.importorskip("keras", minversion="3.8", reason='Keras is in the extra "test" alone')
-if keras.backend.backend() != "torch":
-    pytest.skip("KERAS_BACKEND is set to another backend than torch", allow_module_level=True)
-
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras", "ignore::FutureWarning:keras")
+pytestmark = quiet
 
 BATCH, TIME, INPUT, HIDDEN = 4, 9, 3, 5
 # Keras's matmul rounds float64 to float32; measured 3.5e-7 of states within ±1.

@@ -30,15 +30,12 @@ struct Site {
   explicit operator bool() const { return data != nullptr; }
 
   INLINE Index offset(Index t, Index b, int g, Index u) const { return t * time + b * batch + g * gate + u * unit; }
-  INLINE const T* address(Index t, Index b, int g, Index u) const {
-    return static_cast<const T*>(data) + offset(t, b, g, u);
-  }
   INLINE Vec<T> at(Index t, Index b, int g, Index u, int n) const {
     if (bytes) {
       const uint8_t* p = static_cast<const uint8_t*>(data) + offset(t, b, g, u);
       return unit ? load_bytes<T>(p, n) : splat<T>(Number<T>(*p));
     }
-    const T* p = address(t, b, g, u);
+    const T* p = static_cast<const T*>(data) + offset(t, b, g, u);
     return unit ? load<T>(p, n) : splat<T>(*p);
   }
   // One that is new at each step comes from afar.

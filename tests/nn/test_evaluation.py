@@ -1,0 +1,83 @@
+"""Evaluation without noise or gradients: the compiled kernels where they are faster, with torch's results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import recurdrop as rd
+from recurdrop.nn.base import TORCH_KEEPS_PACE, WORTH_PACKING
+from recurdrop.ops import native
+
+pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no native backend: {native.missing()}")
+CELLS = ("LSTM", "GRU", "RNN")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the compiled backend has been called with."""
+    seen: list[Any] = []
+    right = native.run
+    monkeypatch.setattr(native, "run", lambda call: (seen.append(call), right(call))[1])
+    return seen
+
+
+def pair(cell: str, hidden_size: int = 5, **options: Any) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(3)
+    theirs = getattr(nn, cell)(3, hidden_size, dtype=torch.float64, **options).eval()
+    ours = getattr(rd, cell)(3, hidden_size, dtype=torch.float64, noise=rd.Variational(recurrent=0.3), **options).eval()
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def flat(returned: Any) -> list[torch.Tensor]:
+    if isinstance(returned, torch.Tensor):
+        return [returned]
+    return [tensor for part in returned if part is not None for tensor in flat(part)]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_long_sequences_take_the_compiled_kernels(cell: str, batch_first: bool, mode: Any, calls: list[Any]) -> None:
+    theirs, ours = pair(cell, num_layers=2, bidirectional=True, batch_first=batch_first)
+    for steps, expected_calls in ((WORTH_PACKING, 4), (WORTH_PACKING - 1, 0)):
+        x = torch.randn(*((2, steps) if batch_first else (steps, 2)), 3, dtype=torch.float64)
+        packed = pack_padded_sequence(x, [steps, steps - 2], batch_first=batch_first)
+        for given in (x, x[0] if batch_first else x[:, 0], packed):
+            calls.clear()
+            with mode():
+                found, expected = flat(ours(given)), flat(theirs(given))
+            assert len(calls) == (0 if cell == "LSTM" and given is not packed else expected_calls)
+            for one, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("hidden_size", "expected_calls"), [(TORCH_KEEPS_PACE - 1, 0), (TORCH_KEEPS_PACE, 1)])
+def test_wide_lstms_take_them_too(hidden_size: int, expected_calls: int, calls: list[Any]) -> None:
+    theirs, ours = pair("LSTM", hidden_size)
+    x = torch.randn(WORTH_PACKING, 1, 3, dtype=torch.float64)
+    with torch.no_grad():
+        found, expected = flat(ours(x)), flat(theirs(x))
+    assert len(calls) == expected_calls
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_with_gradients_it_is_torchs_own_layer(cell: str, calls: list[Any]) -> None:
+    theirs, ours = pair(cell)
+    x = torch.randn(2 * WORTH_PACKING, 2, 3, dtype=torch.float64)
+    assert all(torch.equal(one, other) for one, other in zip(flat(ours(x)), flat(theirs(x)), strict=True))
+    assert not calls
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2, 2, 3)])
+def test_torch_refuses_other_shapes(shape: tuple[int, ...]) -> None:
+    _, ours = pair("GRU")
+    with torch.no_grad(), pytest.raises(ValueError, match="Expected input to be 2D or 3D"):
+        ours(torch.zeros(shape, dtype=torch.float64))
