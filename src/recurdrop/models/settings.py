@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -44,20 +45,21 @@ class TrainingSettings:
     """The training.
 
     Attributes:
-        batch: streams side by side.
-        bptt: steps of a window, or their mean where `variable_bptt`.
+        batch: examples of an update, or streams of running text side by side.
         epochs: passes; 0 where `least_lr` ends the training, or where no number is published.
         lr: learning rate of the first epoch, for `loss`.
+        bptt: steps of a window of running text, or their mean where `variable_bptt`; 0 where examples stand alone.
         loss: "sum_over_time" or "mean_over_tokens", as in `rd.SGDSettings`.
-        clip: largest norm of the gradient.
-        optimizer: "sgd", "ntasgd" or "adam".
+        clip: largest norm of the gradient; infinite for none.
+        optimizer: "sgd", "ntasgd", "adam" or "rmsprop".
         schedule: "constant"; "decay": as `rd.ZarembaLR` with `constant_epochs` and `divisor`; "milestones": divided by
             `divisor` at the epochs in `milestones`; "plateau": divided by `divisor` after `patience` epochs without a
-            better validation loss.
+            better validation loss; "falling": over the second half of the updates to 0 in a straight line.
         constant_epochs: epochs at `lr`, for "decay".
         divisor: what divides the learning rate.
         milestones: epochs, for "milestones".
         patience: epochs, for "plateau".
+        early_stop: epochs without a better validation loss after which training ends; 0 for never.
         least_lr: training ends below it; 0 for never.
         weight_decay: coupled, unless `decoupled`.
         decoupled: whether parameters are multiplied by 1 - `weight_decay` after each step, as `rd.decoupled_decay_`.
@@ -70,17 +72,18 @@ class TrainingSettings:
     """
 
     batch: int
-    bptt: int
     epochs: int
     lr: float
-    loss: str
-    clip: float
+    bptt: int = 0
+    loss: str = "mean_over_tokens"
+    clip: float = math.inf
     optimizer: str = "sgd"
     schedule: str = "constant"
     constant_epochs: int = 0
     divisor: float = 1.0
     milestones: tuple[int, ...] = ()
     patience: int = 0
+    early_stop: int = 0
     least_lr: float = 0.0
     weight_decay: float = 0.0
     decoupled: bool = False

@@ -1,0 +1,1 @@
+"""Tasks: one kind of data with the model, the loss and the measures that go with it."""
