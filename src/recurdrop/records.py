@@ -30,6 +30,8 @@ class Point:
     update: int
     train: float
     valid: float
+    train_metric: float = math.nan
+    valid_metric: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def count(name: str) -> int:
     ("name", "parameters"),
     [
         ("awd-lstm-ptb", 24_221_600),
-        ("awd-lstm-wikitext-2", 33_556_078),
+        ("awd-lstm-wt2", 33_556_078),
         ("zaremba-small", 4_653_200),
         ("zaremba-medium", 19_780_400),
         ("zaremba-large", 66_034_000),
@@ -37,7 +37,7 @@ def test_parameters_are_as_many_as_published(name: str, parameters: int) -> None
 
 @pytest.mark.parametrize(
     ("name", "millions"),
-    [("awd-lstm-ptb-char", 13.8), ("awd-lstm-enwik8", 47), ("mos-ptb", 22), ("mos-wikitext-2", 35)],
+    [("awd-lstm-ptb-char", 13.8), ("awd-lstm-enwik8", 47), ("mos-ptb", 22), ("mos-wt2", 35)],
 )
 def test_parameters_are_about_as_many_as_published(name: str, millions: float) -> None:
     assert count(name) / 1e6 == pytest.approx(millions, abs=0.5 if millions > 20 else 0.05)
@@ -90,11 +90,11 @@ def test_settings_are_whole(name: str) -> None:
 
 
 def test_noise_of_the_published_models() -> None:
-    (zoneout,) = build("zoneout-ptb-char").rnns
+    (zoneout,) = build("zoneout-char-ptb").rnns
     assert zoneout.noise == (rd.Zoneout(c=0.5, h=0.05),)
     with torch.device("meta"):
         (gal,) = build("gal-large").rnns
-        (word,) = build("zoneout-ptb-word").rnns
+        (word,) = build("zoneout-word-ptb").rnns
     assert gal.noise == (rd.Variational(input=0.5, recurrent=0.3, output=0.5, tied=False),)
     assert word.noise == (rd.Zaremba(0.65), rd.Zoneout(c=0.25, h=0.025))
 

@@ -43,12 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     from recurdrop.cli.compare import compare
     from recurdrop.cli.doctor import doctor
     from recurdrop.cli.methods import methods
+    from recurdrop.cli.train import train
 
     app = typer.Typer(
         help="Regularized recurrent layers for PyTorch: which method helps on your data?",
         add_completion=False,
     )
-    for command in (compare, methods, doctor):
+    for command in (compare, train, methods, doctor):
         app.command()(command)
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # The base of typer's usage errors; its module differs between typer's versions.

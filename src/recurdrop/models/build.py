@@ -7,33 +7,36 @@ from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recurdrop.errors import invalid
 from recurdrop.methods import parse
 from recurdrop.methods.awd import AWD
 from recurdrop.models.awd_lstm import awd_layers
-from recurdrop.models.language import CELLS
 from recurdrop.models.mixture_of_softmaxes import MixtureOfSoftmaxes
 from recurdrop.models.published import PUBLISHED
+from recurdrop.models.recurrent import CELLS
 from recurdrop.models.settings import ModelSettings
 from recurdrop.models.stack import LanguageStack
 from recurdrop.nn.base import Regularized
 from recurdrop.nn.embedding import EmbeddingDropout
 
 
-def build(settings: str | ModelSettings, *, vocabulary: int | None = None) -> LanguageStack:
+def build(
+    settings: str | ModelSettings, *, vocabulary: int | None = None, frequencies: Tensor | None = None
+) -> LanguageStack:
     """Make a language model as published, with its initial weights and its noise.
 
     Args:
         settings: a name in `PUBLISHED`, or settings of your own.
         vocabulary: of other data; None for that of the settings.
+        frequencies: how often each word occurs, (V,), each above 0; for `init="frequencies"`.
 
     Returns:
         The model, from word numbers (T, B) to logits and state. Inside `with torch.device("meta"):` it takes no memory.
 
     Raises:
-        ValueError: an unknown name, or settings that don't fit together.
+        ValueError: an unknown name, settings that don't fit together, or frequencies that are missing.
     """
     if isinstance(settings, str):
         if settings not in PUBLISHED:
@@ -47,6 +50,11 @@ def build(settings: str | ModelSettings, *, vocabulary: int | None = None) -> La
     if settings.tied:
         output.weight = cast(nn.Parameter, model.encoder.weight)
     _INITS[settings.init](model, output, settings.init_range)
+    if settings.init == "frequencies":
+        if frequencies is None:
+            raise invalid('init="frequencies" needs frequencies', None, "Count the words of the training part.")
+        with torch.no_grad():
+            output.bias.copy_((frequencies / frequencies.sum()).log())
     return model
 
 
@@ -124,5 +132,6 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 _INITS: dict[str, Callable[[LanguageStack, nn.Linear, float], None]] = {
     "uniform": _uniform,
     "embedding": _embedding,
+    "frequencies": _embedding,
     "orthogonal": _orthogonal,
 }

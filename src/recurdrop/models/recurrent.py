@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import recurdrop as rd
@@ -9,7 +10,7 @@ from recurdrop.errors import invalid
 from recurdrop.methods import Method, parse
 from recurdrop.nn.base import Regularized
 
-CELLS: dict[str, type[Regularized]] = {"lstm": rd.LSTM, "gru": rd.GRU, "rnn": rd.RNN}
+CELLS: dict[str, Callable[..., Regularized]] = {"lstm": rd.LSTM, "gru": rd.GRU, "rnn": rd.RNN}
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class RecurrentSettings:
         Raises:
             ValueError: noise that the cell has no place for, or rates that don't fit the layers.
         """
-        layer = CELLS[self.cell]
-        options = {"bidirectional": bidirectional, "batch_first": batch_first}
-        return layer(width, self.hidden, self.layers, noise=self.methods(), **options)
+        return CELLS[self.cell](
+            width,
+            self.hidden,
+            self.layers,
+            noise=self.methods(),
+            bidirectional=bidirectional,
+            batch_first=batch_first,
+        )

@@ -22,7 +22,8 @@ class ModelSettings:
         softmaxes: components of the output layer; 1 for a plain one.
         latent_dropout: of the mixture of softmaxes.
         init: "uniform": everything in ±`init_range`; "embedding": the embedding alone, biases of the output 0, layers
-            as in torch; "orthogonal": matrices orthogonal, biases 0, that of the forget gate 1.
+            as in torch; "frequencies": the same, but biases of the output the logarithms of the words' frequencies;
+            "orthogonal": matrices orthogonal, biases 0, that of the forget gate 1.
         init_range: of uniform numbers.
     """
 
@@ -59,6 +60,7 @@ class TrainingSettings:
         divisor: what divides the learning rate.
         milestones: epochs, for "milestones".
         patience: epochs, for "plateau".
+        from_best: whether each division of "plateau" goes on from the best weights so far.
         early_stop: epochs without a better validation loss after which training ends; 0 for never.
         least_lr: training ends below it; 0 for never.
         weight_decay: coupled, unless `decoupled`.
@@ -83,6 +85,7 @@ class TrainingSettings:
     divisor: float = 1.0
     milestones: tuple[int, ...] = ()
     patience: int = 0
+    from_best: bool = False
     early_stop: int = 0
     least_lr: float = 0.0
     weight_decay: float = 0.0

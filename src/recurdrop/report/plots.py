@@ -50,7 +50,8 @@ def _handles() -> list[Line2D]:
     ]
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
     return buffer.getvalue()
@@ -71,7 +72,7 @@ def curve(row: Row, records: Sequence[RunRecord]) -> bytes:
     axes.set_xlabel("optimizer updates")
     axes.set_ylabel("loss, nats per token")
     axes.legend(handles=_handles()[2 * (row.method == NONE) :], frameon=False, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def curves(rows: Sequence[Row], records: Sequence[RunRecord]) -> bytes:
@@ -91,7 +92,7 @@ def curves(rows: Sequence[Row], records: Sequence[RunRecord]) -> bytes:
     figure.legend(handles=_handles(), loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     figure.supxlabel("optimizer updates", fontsize=9)
     figure.supylabel("loss, nats per token", fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def ranking(rows: Sequence[Row]) -> bytes:
@@ -111,4 +112,4 @@ def ranking(rows: Sequence[Row]) -> bytes:
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    return _png(figure)
+    return png(figure)

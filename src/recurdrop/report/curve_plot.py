@@ -1,0 +1,54 @@
+"""The curves of one run as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from recurdrop.records import Point
+from recurdrop.report.plots import BASE, METHOD, WORSE, png
+
+
+def curve(
+    points: Sequence[Point],
+    title: str,
+    loss_unit: str,
+    metric: tuple[str, str, bool, int],
+    baselines: Mapping[str, float] = {},
+    published: float | None = None,
+) -> bytes:
+    """Draw the metric on training and validation part after each epoch, and what it must beat.
+
+    Args:
+        points: one an epoch.
+        title: above the picture.
+        loss_unit: unused where the metric is shown; named in the caption of the x axis.
+        metric: name, unit, whether more is better, digits.
+        baselines: the metric of each, drawn as dotted lines.
+        published: the value to reach, drawn as a dashed line.
+
+    Returns:
+        A PNG.
+    """
+    name, unit, _, digits = metric
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    epochs = range(1, len(points) + 1)
+    axes.plot(epochs, [p.train_metric for p in points], color=METHOD, linestyle=(0, (3, 1.5)), label="train")
+    axes.plot(epochs, [p.valid_metric for p in points], color=METHOD, linewidth=1.9, label="validation")
+    values = [p.valid_metric for p in points]
+    for label, value in baselines.items():
+        if value < 3 * max(values):
+            axes.axhline(value, color=BASE, linestyle=":", label=f"{label}, {value:.{digits}f}")
+    if published is not None:
+        axes.axhline(published, color=WORSE, linestyle="--", linewidth=1, label=f"published, {published:.{digits}f}")
+    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(f"{name}, {unit}" if unit else name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#e6e6e6", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    return png(figure)

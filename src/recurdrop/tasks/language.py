@@ -1,0 +1,171 @@
+"""Language models: the next word, or character, of running text, with the state carried from window to window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import recurdrop as rd
+from recurdrop.data.streams import Streams
+from recurdrop.data.text import Corpus, builtin, prepare, read
+from recurdrop.data.words import WHERE, read_set
+from recurdrop.errors import invalid
+from recurdrop.models.build import build
+from recurdrop.models.language import cross_entropy, detached
+from recurdrop.models.settings import ModelSettings, TrainingSettings
+from recurdrop.models.stack import LanguageStack
+from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task
+
+PROSE = "prose"
+CHARACTERS = ("ptb-char", "enwik8", "text8")
+EVALUATION_STREAMS, EVALUATION_WINDOW = 10, 70
+BUILTIN = "pydoc_data.topics"
+
+
+@dataclass(frozen=True)
+class LanguageData:
+    """Which text.
+
+    Attributes:
+        set: a published set, or "prose" for any text file.
+        vocabulary: the most words of prose to keep; the rest is `<unk>`.
+        tokens: the most tokens of prose to use; 0 for all.
+        random_start: whether each epoch starts at a place of its own within the first window.
+
+    Raises:
+        ValueError: a setting breaks its rule.
+    """
+
+    set: str = PROSE
+    vocabulary: int = 10_000
+    tokens: int = 0
+    random_start: bool = False
+
+    def __post_init__(self) -> None:
+        if self.set not in (PROSE, *WHERE):
+            raise invalid(f"set must be one of {', '.join((PROSE, *WHERE))}", self.set, "Choose one of them.")
+        if self.vocabulary < 2:
+            raise invalid("vocabulary must be 2 or more", self.vocabulary, "The default is 10000.")
+        if self.tokens < 0:
+            raise invalid("tokens must be 0 or more", self.tokens, "Give 0 for all.")
+
+
+class LanguageTask(Task[LanguageData, ModelSettings]):
+    """A text as streams that are read side by side, `training.batch` of them, `training.bptt` steps at a time.
+
+    The loss of training is the cross-entropy, mean over tokens or summed over a window's steps as `training.loss` says,
+    plus the penalties of `alpha`, `beta` and `kappa`. Scores are of the whole part, read in 10 streams whose states
+    start at zero and are carried; the few tokens that don't fill all streams are left out.
+    """
+
+    kind = "language"
+    Data = LanguageData
+    Model = ModelSettings
+    loss_unit = "nats per token"
+    batch_dim: ClassVar[int] = 1
+
+    def __init__(self, corpus: Corpus, data: LanguageData = LanguageData()) -> None:
+        self.corpus, self.data = corpus, data
+        self.name, self.sha256 = corpus.name, corpus.sha256
+        bits = data.set in CHARACTERS
+        self.metric = Metric("bits per character", digits=3) if bits else Metric("perplexity", digits=1)
+        self.sizes = {
+            **{part: len(getattr(corpus, part)) for part in ("train", "valid", "test")},
+            "vocabulary": len(corpus.words),
+        }
+
+    @classmethod
+    def load(cls, source: Path | None, data: LanguageData) -> LanguageTask:
+        """Read a set's folder, or a text; no source means the prose inside Python, or a set from `datasets`."""
+        if data.set != PROSE:
+            return cls(read_set(data.set, source), data)
+        text, name = (builtin(), BUILTIN) if source is None else (read(source), source.name)
+        tokens = data.tokens or len(text)
+        return cls(prepare(text, name, vocabulary=data.vocabulary, tokens=tokens, least=EVALUATION_STREAMS + 1), data)
+
+    def build(self, model: ModelSettings) -> LanguageStack:
+        """Make a model whose vocabulary is the text's."""
+        counts = torch.from_numpy(np.bincount(self.corpus.train, minlength=len(self.corpus.words))) + 1.0
+        return build(model, vocabulary=len(self.corpus.words), frequencies=counts)
+
+    def batches(self, training: TrainingSettings, epoch: int, seed: int) -> Sequence[Batch]:
+        """Return windows (words (T, B), words that follow (T, B), factor on lr)."""
+        train, bptt = self.corpus.train, training.bptt
+        if bptt < 1:
+            raise invalid("training.bptt must be 1 or more for running text", bptt, "Give the steps of a window.")
+        if self.data.random_start:
+            train = train[np.random.default_rng((seed, epoch)).integers(bptt) :]
+        if len(train) <= training.batch:
+            raise invalid("training.batch must leave each stream a word", training.batch, f"Have {len(train)} words.")
+        if not training.variable_bptt:
+            return [(words, targets, 1.0) for words, targets in Streams(train, training.batch, bptt)]
+        ((words, targets),) = Streams(train, training.batch, len(train))
+        longest = bptt + training.longest if training.longest else None
+        windows = rd.VariableBPTT(len(words), bptt, maximum=longest, seed=seed).windows(epoch)
+        return [(words[w.start : w.stop], targets[w.start : w.stop], w.scale) for w in windows]
+
+    def step(self, model: nn.Module, batch: Batch, state: Any, training: TrainingSettings) -> Step:
+        """Return the loss of a window, in the unit of `training.loss`."""
+        words, targets, scale = batch
+        if training.kappa:
+            passes = rd.two_passes(model, words, state, details=True)
+            (logits, after, outputs), (again, *_) = passes
+            loss = (cross_entropy(logits, targets) + cross_entropy(again, targets)) / 2
+            loss = loss + rd.fraternal(logits, again, training.kappa)
+        else:
+            logits, after, *rest = model(words, state, details=bool(training.alpha or training.beta))
+            outputs = rest[0] if rest else None
+            loss = cross_entropy(logits, targets)
+        if training.alpha:
+            loss = loss + rd.activation_regularization(outputs.dropped, training.alpha)
+        if training.beta:
+            loss = loss + rd.temporal_activation_regularization(outputs.raw, training.beta)
+        if training.loss == "sum_over_time":
+            loss = loss * len(words)
+        return Step(loss, targets.numel(), detached(after), scale)
+
+    def score(self, model: nn.Module, part: Part, *, samples: int = 0) -> Score:
+        """Score a part; the slice of the training part is as long as the validation part, from its beginning."""
+        ids = getattr(self.corpus, part)
+        loss = _loss(model, ids[: len(self.corpus.valid)] if part == "train" else ids, samples)
+        return Score(loss, self._metric(loss))
+
+    def baselines(self, part: Part) -> dict[str, Score]:
+        """Return the loss under the training part's word frequencies, one added to each."""
+        counts = np.bincount(self.corpus.train, minlength=len(self.corpus.words)) + 1.0
+        loss = -float(np.log(counts / counts.sum())[getattr(self.corpus, part)].mean())
+        return {"word frequencies": Score(loss, self._metric(loss))}
+
+    def _metric(self, loss: float) -> float:
+        if self.metric.name == "perplexity":
+            return math.exp(loss) if loss < 700 else math.inf
+        return loss / math.log(2)
+
+
+@torch.no_grad()
+def _loss(model: nn.Module, ids: NDArray[np.int64], samples: int) -> float:
+    device = next(model.parameters()).device
+    states: list[Any] = [None] * max(1, samples)
+    total, count = 0.0, 0
+    with rd.mc_dropout(model) if samples else nullcontext():
+        for words, targets in Streams(ids, EVALUATION_STREAMS, EVALUATION_WINDOW):
+            words, targets = words.to(device), targets.to(device)
+            likely: Tensor | None = None
+            for i, state in enumerate(states):
+                logits, states[i] = model(words, state)
+                log = F.log_softmax(logits.flatten(0, 1), -1).gather(1, targets.reshape(-1, 1)).double()
+                likely = log if likely is None else torch.logaddexp(likely, log)
+            assert likely is not None  # noqa: S101
+            total += float((math.log(len(states)) - likely).sum())
+            count += targets.numel()
+    return total / count

@@ -1,0 +1,166 @@
+"""One training run of any task on Lightning, resumable to the bit."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+
+from recurdrop.errors import invalid
+from recurdrop.models.settings import TrainingSettings
+from recurdrop.records import Point
+from recurdrop.tasks.base import Task
+from recurdrop.train.checkpoint import SafeCheckpoints, read_checkpoint, write_checkpoint
+from recurdrop.train.module import Training
+
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a run comes to.
+
+    Attributes:
+        model: with the weights of the last update.
+        curve: scores after each epoch.
+        step_seconds: time of each update.
+        best: the weights of the epoch with the lowest validation loss; empty if no epoch had one.
+    """
+
+    model: nn.Module
+    curve: tuple[Point, ...]
+    step_seconds: tuple[float, ...]
+    best: dict[str, Tensor]
+
+
+def fit(
+    task: Task[Any, Any],
+    model: Any,
+    training: TrainingSettings,
+    *,
+    seed: int,
+    on_epoch: Callable[[Training], None] = lambda _: None,
+    folder: Path | None = None,
+    about: str = "",
+    every: float = 60.0,
+    accelerator: str = "cpu",
+    devices: int = 1,
+    precision: str = "32",
+    callbacks: Sequence[L.Callback] = (),
+    logger: Any = False,
+) -> Fitted:
+    """Train one model.
+
+    Runs with one seed start from the same weights and read the same batches in the same order, whatever their noise.
+    Torch's random state, and that of NumPy and Python, are put back afterwards.
+
+    Args:
+        task: the data and the loss.
+        model: settings of the model, of the task's kind.
+        training: settings of the training.
+        seed: of initial weights, order and noise.
+        on_epoch: called after each epoch.
+        folder: where a checkpoint and the best weights are kept; a run found there goes on, and ends with the weights
+            it would have had. None keeps nothing.
+        about: what the run is of; a checkpoint of something else is refused.
+        every: seconds between two checkpoints, besides those at the end of each epoch.
+        accelerator: as of Lightning's trainer: "cpu", "gpu" or "auto".
+        devices: processes that share each batch.
+        precision: "32" or "bf16-mixed".
+        callbacks: further ones, such as a bar.
+        logger: Lightning's.
+
+    Raises:
+        ValueError: settings without an end, that don't fit together, or a checkpoint that is damaged or foreign.
+    """
+    if not (training.epochs or training.early_stop or training.least_lr):
+        raise invalid("training needs an end", training, "Set epochs, early_stop or least_lr.")
+    if training.batch % devices:
+        raise invalid("training.batch must divide among the processes", (training.batch, devices), "Change either.")
+    with _quiet(), isolate_rng():
+        L.seed_everything(seed, verbose=False)
+        module = Training(task, task.build(model), training, seed, on_epoch)
+        found = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            found = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else None
+            if found is not None and (folder / BEST).exists():
+                module.best = read_checkpoint(folder / BEST, about)
+            callbacks = (*callbacks, _Keep(folder, about, every))
+        trainer = L.Trainer(
+            accelerator=accelerator,
+            devices=devices,
+            strategy="ddp" if devices > 1 else "auto",
+            precision=precision,  # type: ignore[arg-type]
+            max_epochs=training.epochs or -1,
+            plugins=[SafeCheckpoints(about)],
+            callbacks=list(callbacks),
+            logger=logger,
+            enable_checkpointing=folder is not None,
+            enable_progress_bar=any(isinstance(each, L.pytorch.callbacks.ProgressBar) for each in callbacks),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(module, ckpt_path=found)
+        if folder is not None:
+            trainer.save_checkpoint(folder / CHECKPOINT)
+    return Fitted(module.model, tuple(module.curve), tuple(module.step_seconds), module.best)
+
+
+class _Keep(Checkpoint):
+    """Writes a checkpoint from time to time and after each epoch, and the best weights when they change."""
+
+    def __init__(self, folder: Path, about: str, every: float) -> None:
+        self.folder, self.about, self.every = folder, about, every
+        self.last, self.lowest = time.monotonic(), float("inf")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Training)  # noqa: S101
+        self.lowest = pl_module.lowest()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        if time.monotonic() - self.last >= self.every and trainer.world_size == 1:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, Training)  # noqa: S101
+        if pl_module.lowest() < self.lowest and trainer.is_global_zero:
+            write_checkpoint(self.folder / BEST, pl_module.best, self.about)
+        self.lowest = pl_module.lowest()
+        self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        trainer.save_checkpoint(self.folder / CHECKPOINT)
+        self.last = time.monotonic()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Do without Lightning's notes; what was set is put back afterwards."""
+    notes = [logging.getLogger(f"lightning.{part}") for part in ("pytorch", "fabric")]
+    levels = [note.level for note in notes]
+    try:
+        with warnings.catch_warnings():
+            # Lightning 2.6 asks this of torch's trees on torch 2.9 and newer; its users can't help it.
+            warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
+            # Data lie in memory, so that workers would only cost time.
+            warnings.filterwarnings("ignore", r".*does not have many workers.*")
+            for note in notes:
+                note.setLevel(logging.ERROR)
+            yield
+    finally:
+        for note, level in zip(notes, levels, strict=True):
+            note.setLevel(level)

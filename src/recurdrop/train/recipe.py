@@ -1,0 +1,138 @@
+"""Recipes: everything about a run as one TOML file, checked whole before anything runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recurdrop import recipes, tasks
+from recurdrop.errors import invalid
+from recurdrop.models.settings import TrainingSettings
+from recurdrop.recipes import tomllib
+from recurdrop.tables import closest, plain, read_settings
+from recurdrop.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class PublishedNumbers:
+    """What was published for a recipe.
+
+    Attributes:
+        metric: what it is, such as "perplexity".
+        valid: on the validation part; NaN where none is known.
+        test: on the test part.
+    """
+
+    metric: str
+    valid: float = math.nan
+    test: float = math.nan
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about a run but the data's place and the seed.
+
+    Attributes:
+        name: of the recipe, or of its file.
+        kind: of the task.
+        source: who published the settings, and what they leave open.
+        data: what of the data is used, of the task's `Data`.
+        model: settings of the task's `Model`.
+        training: settings of the training.
+        published: numbers to compare with; None where there are none.
+    """
+
+    name: str
+    kind: str
+    source: str
+    data: Any
+    model: Any
+    training: TrainingSettings
+    published: PublishedNumbers | None = None
+
+    @property
+    def task(self) -> type[Task[Any, Any]]:
+        """The task's class."""
+        return tasks.get(self.kind)
+
+    def tables(self) -> dict[str, Any]:
+        """Return the recipe as `from_tables` takes it."""
+        found = {name: plain(getattr(self, name)) for name in ("data", "model", "training")}
+        published = {} if self.published is None else {"published": plain(self.published)}
+        return {"task": self.kind, "source": self.source, **found, **published}
+
+
+def read_recipe(name: str, changes: Iterable[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name: of a published one, or the path of a TOML file.
+        changes: like `training.lr=0.5`; the value is TOML's, or text without its quotes.
+
+    Raises:
+        ValueError: there is no such recipe; or everything that is wrong with it, in one message.
+    """
+    path = Path(name)
+    if name in recipes.names():
+        found = recipes.tables(name)
+    elif path.suffix == ".toml":
+        found = _read(path)
+    else:
+        raise invalid(
+            "a recipe goes by its name, or is a .toml file", name, f"Choose among {', '.join(recipes.names())}."
+        )
+    for change in changes:
+        _change(found, change)
+    return from_tables(path.stem if path.suffix == ".toml" else name, found)
+
+
+def from_tables(name: str, found: Mapping[str, Any]) -> Recipe:
+    """Make a recipe from TOML's tables.
+
+    Raises:
+        ValueError: everything that is wrong with them, in one message.
+    """
+    found = {"source": "", "data": {}, "model": {}, **found}
+    kind = found.get("task")
+    task = tasks.get(kind if isinstance(kind, str) else repr(kind))
+    known = {"data": task.Data, "model": task.Model, "training": TrainingSettings, "published": PublishedNumbers}
+    problems = [f"there is no {key!r}{closest(key, known)}" for key in found if key not in (*known, "task", "source")]
+    settings: dict[str, Any] = {}
+    for part, cls in known.items():
+        table = found.get(part)
+        if table is None:
+            problems += [] if part == "published" else [f"the table [{part}] is missing"]
+        elif not isinstance(table, dict):
+            problems.append(f"{part} must be a table")
+        else:
+            settings[part] = read_settings(cls, table, part, problems)
+    if problems:
+        raise invalid(f"the recipe {name} must hold settings that there are", "; ".join(problems), "Mend all of them.")
+    return Recipe(name, str(kind), str(found["source"]).strip(), **settings)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise invalid("a recipe must be a file that can be read", f"{path} ({error.strerror})", "Check it.") from None
+    except ValueError as error:
+        raise invalid("a recipe must be TOML", f"{path} ({error})", "Mend the file.") from None
+
+
+def _change(found: dict[str, Any], change: str) -> None:
+    path, equals, text = change.partition("=")
+    part, dot, key = path.strip().partition(".")
+    if not (equals and dot and key):
+        raise invalid("a change is part.key=value", change, "Write e.g. training.lr=0.5.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = found.setdefault(part, {})
+    if not isinstance(table, dict):
+        raise invalid("a change is of a key in a table", change, "Write e.g. training.lr=0.5.")
+    table[key] = value

@@ -1,0 +1,152 @@
+"""A run in a folder: bound to its recipe, data and seed; resumable; what eval and predict open."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from recurdrop.errors import invalid
+from recurdrop.records import write_json
+from recurdrop.tasks.base import Part, Score, Task
+from recurdrop.train.checkpoint import read_checkpoint
+from recurdrop.train.fit import BEST, Fitted, fit
+from recurdrop.train.recipe import Recipe, from_tables
+
+DEFAULT_OUT = Path("recurdrop-runs")
+ABOUT = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe with its data, seed and folder.
+
+    Attributes:
+        recipe: the settings.
+        task: the data.
+        source: where the data are; None for those that come without a file.
+        seed: of weights, order and noise.
+        folder: holds `run.json`, `checkpoint.safetensors`, `best.safetensors`, and what the commands add.
+    """
+
+    recipe: Recipe
+    task: Task[Any, Any]
+    source: Path | None
+    seed: int
+    folder: Path
+
+    @classmethod
+    def prepare(cls, recipe: Recipe, source: Path | None, seed: int, out: Path | None = None) -> Run:
+        """Read the data, and make the folder or find this run in it.
+
+        Args:
+            recipe: the settings.
+            source: where the data are.
+            seed: of weights, order and noise.
+            out: the folder; None makes one in `recurdrop-runs` whose name follows from recipe, data and seed.
+
+        Raises:
+            ValueError: data that won't do, or a folder that holds something else.
+        """
+        task = recipe.task.load(source, recipe.data)  # type: ignore[arg-type]
+        run = cls(
+            recipe,
+            task,
+            source,
+            seed,
+            out or DEFAULT_OUT / f"{recipe.name}-seed{seed}-{_about(recipe, task, seed)[:8]}",
+        )
+        file, elsewhere = run.folder / ABOUT, "Choose another folder with --out."
+        if file.exists():
+            if _read(file)["about"] != run.about:
+                raise invalid("--out must be a new folder, or hold this very run", str(run.folder), elsewhere)
+            return run
+        if run.folder.is_dir() and any(run.folder.iterdir()):
+            raise invalid("--out must be a new folder, or hold this very run", str(run.folder), elsewhere)
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            where = None if source is None else str(source.resolve())
+            write_json(
+                file, {"about": run.about, "name": recipe.name, "seed": seed, "source": where, **recipe.tables()}
+            )
+        except OSError as error:
+            value = f"{run.folder} ({error.strerror})"
+            raise invalid("--out must be a folder that can be written", value, elsewhere) from None
+        return run
+
+    @classmethod
+    def open(cls, folder: Path, source: Path | None = None) -> Run:
+        """Open a run that has been trained, or is in training.
+
+        Args:
+            folder: of the run.
+            source: where the data are now; None where they were.
+
+        Raises:
+            ValueError: no run, or data that are not those it was trained on.
+        """
+        file = folder / ABOUT
+        if not file.exists():
+            raise invalid("RUN must be the folder of a run", str(folder), "Make one with recurdrop train.")
+        found = _read(file)
+        about, name, seed, where = (found.pop(key) for key in ("about", "name", "seed", "source"))
+        recipe = from_tables(name, found)
+        source = source or (None if where is None else Path(where))
+        run = cls(recipe, recipe.task.load(source, recipe.data), source, seed, folder)  # type: ignore[arg-type]
+        if run.about != about:
+            raise invalid("the data must be those of the training", str(source), "Give them with --data.")
+        return run
+
+    @property
+    def about(self) -> str:
+        """A digest of everything that the weights depend on."""
+        return _about(self.recipe, self.task, self.seed)
+
+    def fit(self, **options: Any) -> Fitted:
+        """Train, or go on where an earlier run was stopped; options are those of `fit`."""
+        return fit(
+            self.task,
+            self.recipe.model,
+            self.recipe.training,
+            seed=self.seed,
+            folder=self.folder,
+            about=self.about,
+            **options,
+        )
+
+    def model(self) -> nn.Module:
+        """Return the model with its best weights, in evaluation mode.
+
+        Raises:
+            ValueError: no epoch is done yet.
+        """
+        if not (self.folder / BEST).exists():
+            raise invalid("a run has weights once an epoch is done", str(self.folder), "Train it first.")
+        model = self.task.build(self.recipe.model)
+        model.load_state_dict(read_checkpoint(self.folder / BEST, self.about))
+        return model.eval()
+
+    def score(self, part: Part, *, samples: int = 0) -> tuple[Score, Mapping[str, float]]:
+        """Return the score of the best weights on a part, and the measures that take longer."""
+        model = self.model()
+        return self.task.score(model, part, samples=samples), self.task.final(model, part)
+
+
+def _about(recipe: Recipe, task: Task[Any, Any], seed: int) -> str:
+    tables = {key: value for key, value in recipe.tables().items() if key not in ("source", "published")}
+    settings = json.dumps([tables, task.sha256, seed], sort_keys=True, default=str)
+    return hashlib.sha256(settings.encode()).hexdigest()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found["about"]
+    except (ValueError, KeyError, TypeError):
+        raise invalid("run.json must be that of a run", str(file), "Give another folder.") from None
+    return found
