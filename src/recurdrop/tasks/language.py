@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 import recurdrop as rd
 from recurdrop.data.streams import Streams
-from recurdrop.data.text import Corpus, builtin, prepare, read
+from recurdrop.data.text import BUILTIN, END, UNKNOWN, Corpus, builtin, prepare, read, tokenize
 from recurdrop.data.words import WHERE, read_set
 from recurdrop.errors import invalid
 from recurdrop.models.build import build
@@ -29,7 +29,6 @@ from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task
 PROSE = "prose"
 CHARACTERS = ("ptb-char", "enwik8", "text8")
 EVALUATION_STREAMS, EVALUATION_WINDOW = 10, 70
-BUILTIN = "pydoc_data.topics"
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,33 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
         counts = np.bincount(self.corpus.train, minlength=len(self.corpus.words)) + 1.0
         loss = -float(np.log(counts / counts.sum())[getattr(self.corpus, part)].mean())
         return {"word frequencies": Score(loss, self._metric(loss))}
+
+    def numbers(self, text: str) -> list[int]:
+        """Return the numbers of a text's words, or characters.
+
+        Raises:
+            ValueError: one that the vocabulary lacks, where it has no `<unk>`.
+        """
+        places = {word: i for i, word in enumerate(self.corpus.words)}
+        unknown = places.get(UNKNOWN)
+        if self.data.set == "ptb-char":
+            parts = list(text.replace(" ", "_"))
+        elif self.data.set in CHARACTERS:
+            parts = list(text)
+        else:
+            parts = tokenize(text)[:-1] if self.data.set == PROSE else text.split()
+        found = [places.get(part, unknown) for part in parts]
+        if None in found:
+            missing = parts[found.index(None)]
+            raise invalid("every word must be one of the training part", missing, "Leave it out.")
+        return [number for number in found if number is not None]
+
+    def text(self, numbers: Sequence[int]) -> str:
+        """Return words, or characters, as text, one line a sentence."""
+        parts = [self.corpus.words[number] for number in numbers]
+        joined = ("" if self.data.set in CHARACTERS else " ").join("\n" if part == END else part for part in parts)
+        joined = joined.replace("_", " ") if self.data.set == "ptb-char" else joined
+        return joined.replace(" \n ", "\n").strip()
 
     def _metric(self, loss: float) -> float:
         if self.metric.name == "perplexity":

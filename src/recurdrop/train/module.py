@@ -108,7 +108,7 @@ class Training(L.LightningModule):
             self.schedule.step()
         self.carried = step.state
         self.step_seconds.append(round(time.perf_counter() - started, 6))
-        self.log("train_loss", step.loss.detach(), prog_bar=True, logger=True)
+        self.log("train_loss", step.loss.detach(), prog_bar=True, logger=self.trainer.logger is not None)
 
     def on_train_epoch_end(self) -> None:
         """Score, keep the best weights, and let schedules follow."""
@@ -120,7 +120,8 @@ class Training(L.LightningModule):
         self.curve.append(point)
         self.log_dict({"valid_loss": valid.loss, self.task.metric.name: valid.metric}, prog_bar=True)
         self._follow(valid.loss)
-        self.on_epoch(self)
+        if self.trainer.is_global_zero:
+            self.on_epoch(self)
 
     def score(self, part: Any) -> Score:
         """Score the model on a part, in evaluation mode."""

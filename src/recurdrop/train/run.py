@@ -71,9 +71,8 @@ class Run:
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
             where = None if source is None else str(source.resolve())
-            write_json(
-                file, {"about": run.about, "name": recipe.name, "seed": seed, "source": where, **recipe.tables()}
-            )
+            bound = {"about": run.about, "name": recipe.name, "seed": seed, "data": where}
+            write_json(file, {**bound, "recipe": recipe.tables()})
         except OSError as error:
             value = f"{run.folder} ({error.strerror})"
             raise invalid("--out must be a folder that can be written", value, elsewhere) from None
@@ -94,11 +93,10 @@ class Run:
         if not file.exists():
             raise invalid("RUN must be the folder of a run", str(folder), "Make one with recurdrop train.")
         found = _read(file)
-        about, name, seed, where = (found.pop(key) for key in ("about", "name", "seed", "source"))
-        recipe = from_tables(name, found)
+        recipe, where = from_tables(found["name"], found["recipe"]), found["data"]
         source = source or (None if where is None else Path(where))
-        run = cls(recipe, recipe.task.load(source, recipe.data), source, seed, folder)  # type: ignore[arg-type]
-        if run.about != about:
+        run = cls(recipe, recipe.task.load(source, recipe.data), source, found["seed"], folder)  # type: ignore[arg-type]
+        if run.about != found["about"]:
             raise invalid("the data must be those of the training", str(source), "Give them with --data.")
         return run
 

@@ -1,0 +1,125 @@
+"""Measured beside published, as rows of a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from recurdrop.errors import invalid
+from recurdrop.tasks.base import Part
+from recurdrop.train.checkpoint import read_checkpoint
+from recurdrop.train.environment import versions
+from recurdrop.train.fit import CHECKPOINT
+from recurdrop.train.run import Run
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number of one run.
+
+    Attributes:
+        recipe: its name.
+        part: "valid" or "test".
+        what: the metric, another measure, or a baseline by its name.
+        published: NaN where none is known.
+        measured: with the weights of the best epoch.
+        seed: of the run.
+        epochs: done.
+        best_epoch: the one with the lowest validation loss.
+        minutes: of training since the command began.
+        recurdrop: version.
+        torch: version.
+        machine: platform and threads.
+        folder: of the run.
+    """
+
+    recipe: str
+    part: str
+    what: str
+    published: float
+    measured: float
+    seed: int
+    epochs: int
+    best_epoch: int
+    minutes: float
+    recurdrop: str
+    torch: str
+    machine: str
+    folder: str
+
+
+def measure(run: Run, seconds: float, samples: int = 0) -> list[Result]:
+    """Score the best weights on validation and test part, beside baselines and published numbers.
+
+    Args:
+        run: that has been trained.
+        seconds: that training took.
+        samples: of further scores with noise; 0 for none.
+    """
+    curve = read_checkpoint(run.folder / CHECKPOINT, run.about)["recurdrop"]["curve"]
+    losses = [valid if math.isfinite(valid) else math.inf for _, _, valid, *_ in curve]
+    have = versions()
+    machine = f"{platform.machine()}, {platform.system()}, {torch.get_num_threads()} threads"
+    metric, numbers = run.task.metric.name, run.recipe.published
+    found = []
+
+    def add(part: str, what: str, measured: float, published: float = math.nan) -> None:
+        found.append(
+            Result(
+                recipe=run.recipe.name,
+                part=part,
+                what=what,
+                published=published,
+                measured=measured,
+                seed=run.seed,
+                epochs=len(curve),
+                best_epoch=losses.index(min(losses)) + 1,
+                minutes=round(seconds / 60, 2),
+                recurdrop=have["recurdrop"],
+                torch=have["torch"],
+                machine=machine,
+                folder=str(run.folder),
+            )
+        )
+
+    parts: tuple[Part, ...] = ("valid", "test")
+    for part in parts:
+        score, final = run.score(part)
+        measures = {metric: score.metric, **score.others, **final}
+        for what, value in measures.items():
+            is_published = numbers is not None and numbers.metric == what
+            add(part, what, value, getattr(numbers, part) if is_published else math.nan)
+        if samples:
+            add(part, f"{metric}, {samples} samples", run.score(part, samples=samples)[0].metric)
+        for name, baseline in run.task.baselines(part).items():
+            add(part, f"{metric} of {name}", baseline.metric)
+    return found
+
+
+def append(path: Path, rows: Sequence[Result]) -> None:
+    """Append rows to a CSV file, which is made with its header if there is none.
+
+    Raises:
+        ValueError: the file is something else, or can't be written.
+    """
+    header = [field.name for field in dataclasses.fields(Result)]
+    try:
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                if next(csv.reader(file), None) != header:
+                    raise invalid("--results must be a file of results", str(path), "Choose another.")
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if file.tell() == 0:
+                writer.writerow(header)
+            writer.writerows(dataclasses.astuple(row) for row in rows)
+    except OSError as error:
+        value = f"{path} ({error.strerror})"
+        raise invalid("--results must be a file that can be written", value, "Choose another.") from None
