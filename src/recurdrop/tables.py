@@ -55,11 +55,13 @@ def closest(key: str, known: Iterable[str]) -> str:
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """Return a dataclass of settings as a table that `read_settings` takes, tuples as lists."""
-    found = dataclasses.asdict(settings)
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in found.items() if value is not None
+    """Return a dataclass of settings as a table that `read_settings` takes, without what is as by default."""
+    found = {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(settings)
+        if repr(getattr(settings, field.name)) != repr(field.default)
     }
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
 def _choices(hint: Any) -> tuple[Any, ...]:

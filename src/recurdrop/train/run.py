@@ -136,8 +136,7 @@ class Run:
 
 
 def _about(recipe: Recipe, task: Task[Any, Any], seed: int) -> str:
-    tables = {key: value for key, value in recipe.tables().items() if key not in ("source", "published")}
-    settings = json.dumps([tables, task.sha256, seed], sort_keys=True, default=str)
+    settings = repr((recipe.kind, recipe.data, recipe.model, recipe.training, task.sha256, seed))
     return hashlib.sha256(settings.encode()).hexdigest()
 
 
