@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     from recurdrop.cli.evaluate import evaluate
     from recurdrop.cli.generate import generate
     from recurdrop.cli.methods import methods
+    from recurdrop.cli.predict import predict
     from recurdrop.cli.recipes import recipes
     from recurdrop.cli.reproduce import reproduce
     from recurdrop.cli.train import train
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         help="Regularized recurrent layers for PyTorch: which method helps on your data?",
         add_completion=False,
     )
-    for command in (compare, train, reproduce, evaluate, generate, recipes, methods, doctor):
+    for command in (compare, train, reproduce, evaluate, predict, generate, recipes, methods, doctor):
         app.command("eval" if command is evaluate else None)(command)
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # The base of typer's usage errors; its module differs between typer's versions.

@@ -71,6 +71,7 @@ class TrainingSettings:
         alpha: of `rd.activation_regularization`.
         beta: of `rd.temporal_activation_regularization`.
         kappa: of `rd.fraternal`; 0 for one pass.
+        curriculum: gamma of `rd.Curriculum` over all rates, an update; 0 for rates that stay.
     """
 
     batch: int
@@ -96,6 +97,7 @@ class TrainingSettings:
     alpha: float = 0.0
     beta: float = 0.0
     kappa: float = 0.0
+    curriculum: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
+import recurdrop as rd
 from recurdrop.errors import invalid
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.records import Point
 from recurdrop.tasks.base import Task
+from recurdrop.train.callbacks import NoiseSchedule
 from recurdrop.train.checkpoint import SafeCheckpoints, read_checkpoint, write_checkpoint
 from recurdrop.train.module import Training
 
@@ -90,6 +92,8 @@ def fit(
     with _quiet(), isolate_rng():
         L.seed_everything(seed, verbose=False)
         module = Training(task, task.build(model), training, seed, on_epoch)
+        if training.curriculum:
+            callbacks = (*callbacks, NoiseSchedule(rd.Curriculum(module.model, gamma=training.curriculum)))
         found = None
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)

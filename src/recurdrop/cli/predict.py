@@ -1,0 +1,157 @@
+"""`recurdrop predict`: what a trained run says of new data."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from recurdrop.cli import bad_input, need
+
+if TYPE_CHECKING:
+    from recurdrop.train.run import Run
+
+
+class Said(NamedTuple):
+    """Lines of a table, and a picture if there is one."""
+
+    header: tuple[str, ...]
+    lines: Iterable[Sequence[object]]
+    picture: bytes | None = None
+
+
+class Asked(NamedTuple):
+    """What the command line asked for."""
+
+    files: list[Path]
+    samples: int
+    beam: int
+    part: str
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Text with one example a line, or wav files; a forecast takes the run's own table."),
+    ] = None,
+    part: Annotated[str, typer.Option(help="Forecast: which part of the table.")] = "test",
+    samples: Annotated[int, typer.Option(help="Average over this many passes with noise; 0 for none.")] = 0,
+    beam: Annotated[int, typer.Option(help="Translation: hypotheses that are kept; 1 is greedy.")] = 1,
+    picture: Annotated[Path | None, typer.Option(help="PNG to draw: a forecast, or a trigger over its wave.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The data of the training, if they have moved.")] = None,
+) -> None:
+    """Say what a trained run predicts, as CSV on stdout.
+
+    Example: recurdrop predict recurdrop-runs/jena-gru-dropout-seed1-1a2b3c4d --samples 50 --picture forecast.png
+    """
+    need("lightning", "safetensors")
+    from recurdrop.errors import invalid
+    from recurdrop.records import write_bytes
+    from recurdrop.tasks.base import PARTS
+    from recurdrop.train.run import Run
+
+    with bad_input():
+        if part not in PARTS:
+            raise invalid(f"--part must be one of {', '.join(PARTS)}", part, "Choose one of them.")
+        if samples < 0 or beam < 1:
+            raise invalid("--samples must be 0 or more and --beam 1 or more", (samples, beam), "Leave them out.")
+        found = Run.open(run, data)
+        if found.recipe.kind not in _KINDS:
+            remedy = "Try recurdrop generate." if found.recipe.kind == "language" else "Try recurdrop eval."
+            raise invalid(f"predict is for {', '.join(_KINDS)}", found.recipe.kind, remedy)
+        said = _KINDS[found.recipe.kind](found, Asked(files or [], samples, beam, part))
+        if picture is not None:
+            if said.picture is None:
+                raise invalid("--picture is for forecasts and triggers", found.recipe.kind, "Leave it out.")
+            write_bytes(picture, said.picture)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(said.header)
+    writer.writerows(said.lines)
+
+
+def _forecast(run: Run, asked: Asked) -> Said:
+    from recurdrop.report.forecast_plot import forecast_plot
+    from recurdrop.tasks.forecast import LEVEL
+
+    found: Any = run.task.forecast(run.model(), asked.part, samples=asked.samples)  # type: ignore[attr-defined]
+    places = found.rows if found.times is None else found.times
+    values = (found.target, found.mean, found.low, found.high)
+    drawn = forecast_plot(places, *values, label=run.recipe.data.target, level=LEVEL)
+    lines = ((place, *(f"{value:.6g}" for value in row)) for place, *row in zip(places, *values, strict=True))
+    return Said(("time", "observed", "forecast", "low", "high"), lines, drawn)
+
+
+def _classify(run: Run, asked: Asked) -> Said:
+    texts = _lines(asked.files)
+    found = run.task.classify(run.model(), texts, samples=asked.samples)  # type: ignore[attr-defined]
+    classes = [str(name) for name in run.task.data.classes]  # type: ignore[attr-defined]
+    lines = (
+        (classes[int(row.argmax())], *(f"{float(p):.4f}" for p in row), text)
+        for row, text in zip(found, texts, strict=True)
+    )
+    return Said(("label", *classes, "text"), lines)
+
+
+def _translate(run: Run, asked: Asked) -> Said:
+    sentences = _lines(asked.files)
+    found = run.task.translate(run.model(), sentences, asked.beam)  # type: ignore[attr-defined]
+    return Said(("source", "translation"), zip(sentences, found, strict=True))
+
+
+def _trigger(run: Run, asked: Asked) -> Said:
+    from recurdrop.data.speech import read_wave
+    from recurdrop.report.trigger_plot import trigger
+
+    model, task = run.model(), run.task
+    lines, drawn = [], None
+    rate = task.mel.rate  # type: ignore[attr-defined]
+    for file in _some(asked.files, "wav files"):
+        wave = read_wave(file, rate)
+        probabilities, times = task.detect(model, wave)  # type: ignore[attr-defined]
+        lines += [(str(file), f"{time:.3f}") for time in times]
+        if drawn is None:
+            step = len(wave) / rate / len(probabilities)
+            drawn = trigger(
+                wave, rate, probabilities, step, times, threshold=run.recipe.data.threshold, title=file.name
+            )
+    return Said(("file", "seconds"), lines, drawn)
+
+
+def _speech(run: Run, asked: Asked) -> Said:
+    from recurdrop.data.speech import read_wave
+
+    model, task = run.model(), run.task
+    lines = []
+    for file in _some(asked.files, "wav files"):
+        found = task.classify(model, read_wave(file, task.mel.rate))  # type: ignore[attr-defined]
+        label, probability = next(iter(found.items()))
+        lines.append((str(file), label, f"{probability:.4f}"))
+    return Said(("file", "label", "probability"), lines)
+
+
+_KINDS: dict[str, Callable[[Run, Asked], Said]] = {
+    "forecast": _forecast,
+    "classify": _classify,
+    "translate": _translate,
+    "trigger": _trigger,
+    "speech": _speech,
+}
+
+
+def _lines(files: list[Path]) -> list[str]:
+    from recurdrop.data.text import read
+
+    return [line for file in _some(files, "a text with one example a line") for line in read(file).splitlines() if line]
+
+
+def _some(files: list[Path], what: str) -> list[Path]:
+    from recurdrop.errors import invalid
+
+    if not files:
+        raise invalid(f"this run predicts from {what}", "no file", "Name one after the run.")
+    return files
