@@ -25,8 +25,6 @@ def generate(
     Example: recurdrop generate recurdrop-runs/zaremba-small-seed1-1a2b3c4d --prompt "the company said" --words 50
     """
     need("lightning", "safetensors")
-    import torch
-
     from recurdrop.data.text import END
     from recurdrop.errors import invalid
     from recurdrop.models.generate import generate as draw
@@ -40,6 +38,6 @@ def generate(
         if words < 1:
             raise invalid("--words must be 1 or more", words, "The default is 100.")
         start = found.task.numbers(prompt) if prompt else [found.task.corpus.words.index(END)]
-        drawn = draw(found.model(), start, temperature=temperature, generator=torch.Generator().manual_seed(seed))
+        drawn = draw(found.model(), start, temperature=temperature, seed=seed)
         text = found.task.text([*(start if prompt else []), *itertools.islice(drawn, words)])
     sys.stdout.write(f"{text}\n")

@@ -12,7 +12,7 @@ from recurdrop.errors import invalid
 
 @torch.no_grad()
 def generate(
-    model: nn.Module, prompt: Sequence[int], *, temperature: float = 1.0, generator: torch.Generator | None = None
+    model: nn.Module, prompt: Sequence[int], *, temperature: float = 1.0, seed: int | None = None
 ) -> Iterator[int]:
     """Yield words without end, each drawn from the model's prediction after all words before it.
 
@@ -23,7 +23,7 @@ def generate(
         model: from word numbers (T, B) and a state to logits (T, B, V) and the state; it is put in evaluation mode.
         prompt: word numbers to start after, at least one.
         temperature: 0 or more; below 1 is more careful, above 1 bolder.
-        generator: of the draws, on the CPU; None for torch's.
+        seed: of the draws; None for torch's generator.
 
     Raises:
         ValueError: an empty prompt, or a temperature below 0.
@@ -32,6 +32,7 @@ def generate(
         raise invalid("the prompt must have a word", prompt, "Give one, or the end of a sentence.")
     if not temperature >= 0:
         raise invalid("temperature must be 0 or more", temperature, "The default is 1.")
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
     model.eval()
     device = next(model.parameters()).device
     words = torch.tensor(prompt, device=device)[:, None]
