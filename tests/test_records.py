@@ -9,20 +9,28 @@ from pathlib import Path
 import pytest
 
 from recurdrop import records
-from recurdrop.records import Point, RunRecord, Spread
+from recurdrop.records import Metric, Point, RunRecord, Spread
+
+
+def point(update: int, train: float, valid: float) -> Point:
+    return Point(update, train, valid, 10 * train, 10 * valid)
 
 
 def record(**changes: object) -> RunRecord:
     whole = RunRecord(
+        task="language",
         method="zoneout:h=0.1",
         noise="Zoneout(h=0.1)",
         cite="Krueger",
+        arguments={"c": None, "h": 0.1},
         seed=2,
         config={"cell": "lstm", "lr": 0.01, "hidden": 8},
-        text={"name": "naïve.txt", "vocabulary": 3},
+        data={"name": "naïve.txt", "vocabulary": 3},
+        metric=Metric("accuracy", "%", True, 3),
+        loss_unit="nats per text",
         versions={"torch": "2"},
         machine={"threads": 1, "backend": "eager"},
-        curve=(Point(10, 2.0, 3.0), Point(20, 1.0, 2.5), Point(30, 0.5, 2.5), Point(40, 0.2, 4.0)),
+        curve=(point(10, 2.0, 3.0), point(20, 1.0, 2.5), point(30, 0.5, 2.5), point(40, 0.2, 4.0)),
         step_seconds=(0.125, 0.25),
     )
     return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
@@ -35,17 +43,20 @@ def test_a_record_survives_the_file(tmp_path: Path) -> None:
 
 
 def test_losses_of_a_diverged_run_are_null_in_the_file_and_nan_in_the_record(tmp_path: Path) -> None:
-    records.write(tmp_path / "r.json", record(curve=(Point(10, math.inf, math.nan),)))
-    assert json.loads((tmp_path / "r.json").read_text())["curve"] == [{"update": 10, "train": None, "valid": None}]
-    (point,) = records.read(tmp_path / "r.json").curve
-    assert math.isnan(point.train)
-    assert math.isnan(point.valid)
+    records.write(tmp_path / "r.json", record(curve=(Point(10, math.inf, math.nan, math.nan, 2.0),)))
+    assert json.loads((tmp_path / "r.json").read_text())["curve"] == [
+        {"update": 10, "train": None, "valid": None, "train_metric": None, "valid_metric": 2.0}
+    ]
+    (found,) = records.read(tmp_path / "r.json").curve
+    assert math.isnan(found.train)
+    assert math.isnan(found.valid)
+    assert math.isnan(found.train_metric)
 
 
 def test_best_is_the_first_of_the_lowest_finite_validation_losses() -> None:
-    assert record().best == Point(20, 1.0, 2.5)
-    assert record(curve=(Point(1, math.nan, math.nan), Point(2, 9.0, 8.0))).best.update == 2
-    assert record(curve=(Point(1, 1.0, math.nan), Point(2, 1.0, math.nan))).best.update == 2
+    assert record().best == point(20, 1.0, 2.5)
+    assert record(curve=(point(1, math.nan, math.nan), point(2, 9.0, 8.0))).best.update == 2
+    assert record(curve=(point(1, 1.0, math.nan), point(2, 1.0, math.nan))).best.update == 2
 
 
 def _edit(path: Path, **changes: object) -> None:
@@ -57,13 +68,16 @@ def _edit(path: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema": 2},
+        {"schema": 1},
         {"schema": "gone"},
         {"seed": "gone"},
         {"extra": 1},
         {"curve": []},
         {"curve": [{"update": 1, "train": 1.0}]},
+        {"curve": [{"update": 1, "train": 1.0, "valid": 1.0}]},
         {"curve": 3},
+        {"metric": "MAE"},
+        {"metric": {"name": "MAE", "of": 1}},
         {"step_seconds": ["x"]},
     ],
 )
@@ -71,7 +85,7 @@ def test_a_record_that_is_not_of_the_schema_is_refused(tmp_path: Path, change: d
     path = tmp_path / "r.json"
     records.write(path, record())
     _edit(path, **change)
-    with pytest.raises(ValueError, match=r"must have schema 1 .*Remove the file"):
+    with pytest.raises(ValueError, match=r"must have schema 2 .*Remove the file"):
         records.read(path)
 
 
@@ -97,3 +111,10 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
 def test_nested_dataclasses_become_objects(tmp_path: Path) -> None:
     records.write_json(tmp_path / "x.json", {"rows": [Spread(1.5, math.nan)], "n": None})
     assert json.loads((tmp_path / "x.json").read_text()) == {"rows": [{"mean": 1.5, "half": None}], "n": None}
+
+
+def test_which_value_is_better_follows_from_the_metric() -> None:
+    error, accuracy = Metric("MAE"), Metric("accuracy", higher_is_better=True)
+    assert error.better(1.0, 2.0) and not error.better(2.0, 1.0) and not error.better(1.0, 1.0)
+    assert accuracy.better(2.0, 1.0) and not accuracy.better(1.0, 2.0)
+    assert not error.better(math.nan, 1.0) and not accuracy.better(math.nan, 1.0)

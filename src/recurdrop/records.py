@@ -12,26 +12,49 @@ from typing import Any
 
 from recurdrop.errors import invalid
 
-SCHEMA = 1
+SCHEMA = 2
 NONE = "none"
 """The label of the runs without regularization."""
 
 
 @dataclass(frozen=True)
+class Metric:
+    """What people read, beside the loss.
+
+    Attributes:
+        name: "perplexity" or "MAE".
+        unit: of its values, "" for none.
+        higher_is_better: whether more is better.
+        digits: behind the point, where it is printed.
+    """
+
+    name: str
+    unit: str = ""
+    higher_is_better: bool = False
+    digits: int = 2
+
+    def better(self, one: float, other: float) -> bool:
+        """Return whether one value is better than another; NaN is never better."""
+        return one > other if self.higher_is_better else one < other
+
+
+@dataclass(frozen=True)
 class Point:
-    """Losses at one moment of a run, in nats per token and in evaluation mode; NaN once a run has diverged.
+    """Loss and metric at one moment of a run, in evaluation mode; NaN once a run has diverged.
 
     Attributes:
         update: optimizer updates so far.
-        train: on a fixed slice of the training part.
-        valid: on the validation part.
+        train: loss on a fixed slice of the training part.
+        valid: loss on the validation part.
+        train_metric: metric on that slice.
+        valid_metric: metric on the validation part.
     """
 
     update: int
     train: float
     valid: float
-    train_metric: float = math.nan
-    valid_metric: float = math.nan
+    train_metric: float
+    valid_metric: float
 
 
 @dataclass(frozen=True)
@@ -39,24 +62,32 @@ class RunRecord:
     """Everything about one run.
 
     Attributes:
+        task: its kind.
         method: label of the method, as it was asked for; `NONE` without regularization.
         noise: the method with all its rates, "" without regularization.
         cite: the method's source, "" without regularization.
+        arguments: the method's rates and switches by name.
         seed: of initial weights and noise.
-        config: settings of the training run.
-        text: name, sha256, words in the vocabulary, tokens of each part.
+        config: settings by the names that `--set` takes, such as `model.hidden`; the noise left out.
+        data: name, sha256, and what there is of them.
+        metric: what people read.
+        loss_unit: of the losses, such as "nats per token".
         versions: of Python and of each package that matters.
         machine: platform, processor threads used, backend of the recurrent layers.
-        curve: losses after each epoch.
+        curve: loss and metric after each epoch.
         step_seconds: time of each optimizer update.
     """
 
+    task: str
     method: str
     noise: str
     cite: str
+    arguments: dict[str, Any]
     seed: int
-    config: dict[str, str | int | float]
-    text: dict[str, str | int]
+    config: dict[str, Any]
+    data: dict[str, str | int]
+    metric: Metric
+    loss_unit: str
     versions: dict[str, str]
     machine: dict[str, str | int]
     curve: tuple[Point, ...]
@@ -84,24 +115,25 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One method in a comparison, from the best validation epoch of each of its runs.
+    """One method in a comparison, from the best validation epoch of each of its runs; or a baseline.
 
     Attributes:
-        method: label of the method.
+        method: label of the method, or name of the baseline.
         noise: the method with all its rates.
         cite: its source.
-        seeds: runs.
-        loss: mean validation loss, nats per token, by which rows are ranked; NaN if a run diverged.
-        train: train perplexity, mean and standard deviation.
-        valid: validation perplexity, mean and standard deviation.
-        gap: validation less train loss, nats per token.
-        difference: validation loss less that of `NONE` with the same seed, nats per token: mean and half of the
-            95 % interval of Student's t over the pairs. None for `NONE` itself.
+        seeds: runs; 0 for a baseline, which needs none.
+        loss: mean validation loss, by which rows are ranked, whatever the metric; NaN if a run diverged, or for a
+            baseline that has none.
+        train: metric on the training slice, mean and standard deviation.
+        valid: metric on the validation part, mean and standard deviation.
+        gap: validation less train loss.
+        difference: validation loss less that of `NONE` with the same seed: mean and half of the 95 % interval of
+            Student's t over the pairs. None for `NONE` itself and for baselines.
         wins: seeds on which it beats `NONE`.
         best_epoch: mean number of the best epoch.
-        last: validation perplexity after the last epoch, mean and standard deviation.
+        last: metric on the validation part after the last epoch, mean and standard deviation.
         step: time of an update relative to `NONE`, from the fastest tenth of the updates.
-        test: test perplexity, mean and standard deviation, of the winner and of `NONE`; None for the others.
+        test: metric on the test part, mean and standard deviation, of the winner, `NONE` and baselines.
     """
 
     method: str
@@ -119,15 +151,20 @@ class Row:
     step: float
     test: Spread | None = None
 
+    @property
+    def baseline(self) -> bool:
+        """Whether it needs no training."""
+        return self.seeds == 0
 
-def _plain(value: Any) -> Any:
+
+def plain(value: Any) -> Any:
     """Return what strict JSON can hold: dataclasses as objects, NaN and infinities as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -143,13 +180,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a dataclass or plain data as JSON, whole or not at all."""
-    text = json.dumps(_plain(value), indent=1, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False)
     write_bytes(path, f"{text}\n".encode())
 
 
 def write(path: Path, record: RunRecord) -> None:
     """Write one record, atomically."""
-    write_json(path, {"schema": SCHEMA, **_plain(record)})
+    write_json(path, {"schema": SCHEMA, **plain(record)})
 
 
 def read(path: Path) -> RunRecord:
@@ -166,13 +203,14 @@ def read(path: Path) -> RunRecord:
     try:
         if data.pop("schema") != SCHEMA:
             raise KeyError
-        curve = tuple(Point(p["update"], _number(p["train"]), _number(p["valid"])) for p in data["curve"])
-        record = RunRecord(**{**data, "curve": curve, "step_seconds": tuple(map(float, data["step_seconds"]))})
+        curve = tuple(Point(**{name: _number(value) for name, value in point.items()}) for point in data["curve"])
+        seconds = tuple(map(float, data["step_seconds"]))
+        record = RunRecord(**{**data, "metric": Metric(**data["metric"]), "curve": curve, "step_seconds": seconds})
         record.best  # noqa: B018  (an empty curve has none)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
         raise invalid(f"a run record must have schema {SCHEMA} and its fields", str(path), remedy) from None
     return record
 
 
-def _number(value: float | None) -> float:
+def _number(value: Any) -> Any:
     return math.nan if value is None else value

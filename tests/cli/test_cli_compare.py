@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,7 +15,10 @@ from typing import Any
 import pytest
 
 import recurdrop as package
-from recurdrop.study import pool
+from recurdrop.cli.kinds import kind_of, recipe_of
+from recurdrop.models.settings import ModelSettings, TrainingSettings
+from recurdrop.study.setup import Setup
+from recurdrop.tasks import KINDS
 
 Run = Callable[..., Any]
 SMALL = ["--hidden", "4", "--epochs", "2", "--batch", "2", "--window", "5", "--tokens", "400", "--seeds", "2"]
@@ -25,7 +29,8 @@ def test_a_comparison_ends_with_table_report_and_records(recurdrop: Run, text: P
     found = recurdrop("compare", text, *SMALL, *HERE, "--methods", "zaremba,zoneout:c=0.2,h=0.1", "--out", "o")
     assert found.code == 0
     lines = found.out.splitlines()
-    assert {line.split()[0] for line in lines[2:5]} == {"none", "zaremba", "zoneout:c=0.2,h=0.1"}
+    assert {line.split()[0] for line in lines[2:6]} == {"none", "zaremba", "zoneout:c=0.2,h=0.1", "word"}
+    assert "word frequencies (baseline)" in found.out
     assert "Test perplexity" in found.out
     assert lines[-1] == "Report: o/report.html"
     assert "6/6 runs" in found.err
@@ -44,7 +49,7 @@ def test_the_same_command_does_no_run_again(recurdrop: Run, text: Path, tmp_path
     command = ("compare", text, *SMALL, *HERE, "--methods", "zaremba")
     first = recurdrop(*command)
     files = {p: p.read_bytes() for p in tmp_path.rglob("runs/*.json")}
-    monkeypatch.setattr(pool, "train", None)
+    monkeypatch.setattr(Setup, "run", None)
     second = recurdrop(*command)
     assert (second.code, second.out) == (0, first.out)
     assert {p: p.read_bytes() for p in tmp_path.rglob("runs/*.json")} == files
@@ -143,11 +148,25 @@ def _alive(group: int) -> bool:
 
 BAD: dict[str, tuple[list[str], str]] = {
     "missing": (["none.txt"], "must be a file that exists"),
-    "folder": (["."], "the folder"),
+    "folder": (["."], "a folder must hold wav files, or texts by class; got 'the folder .'"),
+    "table": (["a.csv"], "a table needs a flag that says what to learn from it; got 'a.csv'. Name a table's --target"),
+    "two kinds": (["a.csv", "--target", "x", "--label", "y"], "'--target and --label, of forecast and classify'"),
+    "other kind": (
+        ["a.csv", "--target", "x", "--tokens", "9"],
+        "--tokens is a flag of language; got 'it for forecast'",
+    ),
+    "target": (["a.csv", "--target", "z"], "'z'"),
+    "task": (["--task", "speak"], "--task must be one of language, forecast"),
+    "no data": (["--task", "forecast", "--set", "data.target=x"], "forecast needs data"),
+    "set form": (["--set", "lr=3"], "a change is part.key=value; got 'lr=3'"),
+    "set part": (["--set", "train.lr=3"], "there is no 'train'; did you mean 'training'?"),
+    "set key": (["--set", "training.epoch=3"], "training has no 'epoch'; did you mean 'epochs'?"),
+    "set type": (["--set", "training.epochs=few"], "training.epochs must be"),
+    "set noise": (["--set", "model.noise=['awd']"], "a comparison sets model.noise itself"),
     "empty": (["empty.txt"], "must not be empty"),
     "nul": (["nul.txt"], "NUL bytes"),
     "latin": (["latin.txt"], "must be UTF-8"),
-    "short": (["short.txt"], "at least 170 tokens"),
+    "short": (["short.txt"], "at least 110 tokens"),
     "method": (["--methods", "zonout"], "zonout"),
     "rate": (["--methods", "zaremba:1.5"], "1.5"),
     "argument": (["--methods", "zoneout:q=0.5"], "q=0.5"),
@@ -156,12 +175,14 @@ BAD: dict[str, tuple[list[str], str]] = {
     "seeds": (["--seeds", "-1"], "--seeds must be 1 or more; got -1"),
     "no number": (["--seeds", "few"], "--seeds"),
     "epochs": (["--epochs", "0"], "--epochs must be 1 or more"),
-    "lr": (["--lr", "nan"], "--lr must be above 0 and finite"),
+    "lr": (["--lr", "nan"], "--lr must be above 0 and finite; got nan"),
+    "clip": (["--clip", "0"], "--clip must be above 0 and finite; got 0.0"),
+    "layers": (["--layers", "0"], "--layers must be 1 or more"),
     "workers": (["--workers", "-2"], "--workers must be 0 or more"),
     "out file": (["--out", "short.txt"], "folder that can be written"),
     "out below file": (["--out", "short.txt/x"], "folder that can be written"),
     "out in use": (["--out", "."], "must be a new folder"),
-    "out clash": (["--out", "other"], "hidden 3 (now 100)"),
+    "out clash": (["--out", "other"], "training.lr 3 (now 0.01)"),
     "option": (["--sedes", "3"], "--sedes"),
     "extra": (["a", "b"], "b"),
 }
@@ -173,8 +194,9 @@ def test_bad_input_gets_one_line_and_code_2(recurdrop: Run, tmp_path: Path, case
     (tmp_path / "nul.txt").write_bytes(b"a\0b" * 999)
     (tmp_path / "latin.txt").write_bytes(b"na\xefve " * 999)
     (tmp_path / "short.txt").write_text("too short")
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
     (tmp_path / "other").mkdir()
-    settings = {"hidden": 3}
+    settings = {"training.lr": 3}
     (tmp_path / "other" / "settings.json").write_text(json.dumps(settings))
     before = sorted(tmp_path.rglob("*"))
     arguments, words = BAD[case]
@@ -205,3 +227,100 @@ def test_a_damaged_record_gets_one_line(recurdrop: Run, text: Path, tmp_path: Pa
     assert found.code == 2
     (line,) = found.err.splitlines()
     assert line.startswith("recurdrop: a run record must be JSON; got 'o/runs/none-seed1.json'. Remove the file")
+
+
+def table(path: Path, rows: int = 260) -> Path:
+    """A wave with a period of 20 rows, which the last value forecasts badly and that of a period ago exactly."""
+    lines = [f"{i},{math.sin(i * math.pi / 10):.6f},{i % 3}" for i in range(rows)]
+    path.write_text("\n".join(["time,level,other", *lines]))
+    return path
+
+
+def test_a_table_is_forecast_and_set_against_baselines(recurdrop: Run, tmp_path: Path) -> None:
+    command = ["compare", table(tmp_path / "tide.csv"), "--target", "level", "--window", 10, "--horizon", 2]
+    small = ["--hidden", 4, "--epochs", 2, "--batch", 16, "--seeds", 1, "--set", "data.season=20", *HERE]
+    found = recurdrop(*command, *small, "--methods", "zaremba:0.1,zaremba:0.3", "--cell", "lstm")
+    assert found.code == 0, found.err
+    (folder,) = (tmp_path / "recurdrop-runs").iterdir()
+    assert folder.name.startswith("tide-")
+    record = json.loads((folder / "runs" / "none-seed1.json").read_text())
+    expected = {"data.target": "level", "data.lookback": 10, "data.horizon": 2, "data.season": 20, "model.hidden": 4}
+    assert {key: record["config"][key] for key in expected} == expected
+    assert (record["task"], record["metric"]["name"]) == ("forecast", "MAE")
+    rows = {row["method"]: row for row in json.loads((folder / "summary.json").read_text())["rows"]}
+    # sin(x + 0.2 pi) - sin(x) has the amplitude 2 sin(0.1 pi), and the mean of |sin| is 2 / pi
+    assert rows["persistence"]["valid"]["mean"] == pytest.approx(2 * math.sin(math.pi / 10) * 2 / math.pi, rel=0.05)
+    assert rows["seasonal naive"]["valid"]["mean"] == pytest.approx(0, abs=1e-5)
+    assert "does not beat the baseline seasonal naive" in " ".join(found.out.split())
+    assert (folder / "rates.png").exists()
+
+
+def test_labelled_texts_are_classified(recurdrop: Run, tmp_path: Path) -> None:
+    lines = [f"{'good fine' if i % 2 else 'bad poor'} film {i % 7},{i % 2}" for i in range(200)]
+    (tmp_path / "reviews.csv").write_text("\n".join(["review,stars", *lines]))
+    command = ["compare", "reviews.csv", "--text", "review", "--label", "stars", "--methods", "awd"]
+    found = recurdrop(*command, "--hidden", 4, "--epochs", 1, "--seeds", 1, *HERE)
+    assert found.code == 0, found.err
+    assert "majority class (baseline)" in found.out
+    assert "accuracy" in found.out
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "kind"),
+    [
+        (None, {}, "language"),
+        ("a.txt", {}, "language"),
+        ("a.txt.gz", {}, "language"),
+        ("book", {}, "language"),
+        ("missing.csv", {}, "language"),  # whose reader says that it is missing
+        ("a.csv", {"target": "x"}, "forecast"),
+        ("a.parquet", {"label": "x"}, "classify"),
+        ("a.tsv.gz", {"text": "x", "label": "y"}, "classify"),
+        ("a.tsv", {"source_language": "en", "target_language": "de"}, "translate"),
+        ("folder", {"target_language": "de"}, "translate"),
+        ("a.json.gz", {}, "music"),
+        ("words.tar.gz", {}, "speech"),
+        ("wav", {}, "speech"),
+        ("aclImdb", {}, "classify"),
+    ],
+)
+def test_the_kind_follows_from_data_and_flags(
+    tmp_path: Path, name: str | None, flags: dict[str, str], kind: str
+) -> None:
+    for folder, file in (("wav", "deep/0_a_1.wav"), ("aclImdb", "train/pos/1.txt"), ("folder", "x.en")):
+        (tmp_path / folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / file).touch()
+    given = {"target": None, "label": None, "batch": 3, **flags}
+    assert kind_of(None if name is None else tmp_path / name, given) == kind
+
+
+def test_running_text_is_compared_as_ever() -> None:
+    recipe = recipe_of("language", {"hidden": None}, [])
+    assert (recipe.data.set, recipe.data.vocabulary, recipe.data.tokens) == ("prose", 2000, 25_000)
+    model = ModelSettings(2000, 100, (100,), cell="lstm", tied=True, init="frequencies")
+    assert recipe.model == model
+    expected = {"batch": 16, "bptt": 20, "epochs": 8, "lr": 0.01, "clip": 0.5, "optimizer": "adam"}
+    assert recipe.training == TrainingSettings(**expected, schedule="falling")
+
+
+def test_flags_come_over_defaults_and_changes_over_flags() -> None:
+    flags = {"window": 7, "hidden": 5, "layers": 2, "lr": 0.5, "cell": None, "vocabulary": 30}
+    changes = ["training.lr=0.25", "model.embedding_dropout=0.1", "training.clip=inf"]
+    recipe = recipe_of("language", flags, changes)
+    assert (recipe.training.bptt, recipe.training.lr, recipe.training.clip) == (7, 0.25, math.inf)
+    assert (recipe.model.embedding, recipe.model.widths, recipe.model.embedding_dropout) == (5, (5, 5), 0.1)
+    assert recipe.data.vocabulary == recipe.model.vocabulary == 30
+    assert recipe_of("language", {"layers": 2}, []).model.widths == (100, 100)
+    forecast = recipe_of(
+        "forecast", {"window": 7, "target": 'a "b"'}, ["data.split=[0.5, 0.25, 0.25]", "data.date=when"]
+    )
+    found = forecast.data
+    assert (found.lookback, found.target, found.split, found.date) == (7, 'a "b"', (0.5, 0.25, 0.25), "when")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_has_defaults(kind: str) -> None:
+    recipe = recipe_of(kind, {"target": "x"} if kind == "forecast" else {}, [])
+    assert recipe.kind == kind
+    assert (recipe.training.optimizer, recipe.training.schedule) == ("adam", "falling")
+    assert recipe.model.noise == ()

@@ -9,28 +9,39 @@ import re
 import struct
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recurdrop import report
-from recurdrop.records import NONE, Point, Row, RunRecord, Spread
+from recurdrop.records import NONE, Metric, Point, Row, RunRecord, Spread
 from recurdrop.report import html, plots
 
 HOSTILE = "<script>alert('x')</script>&\"$x_1$"
 
 
-def run(method: str, seed: int, name: str = "t.txt", epochs: int = 3) -> RunRecord:
-    curve = tuple(Point(10 * (i + 1), 4 - i - seed / 10, 4 - i / 2) for i in range(epochs))
-    text: dict[str, str | int] = {"name": name, "vocabulary": 9}
+METRIC = Metric("MAE", "degC", digits=3)
+NAN = math.nan
+
+
+def run(method: str, seed: int, name: str = "t.txt", epochs: int = 3, **arguments: Any) -> RunRecord:
+    losses = [(4 - i - seed / 10, 4 - i / 2) for i in range(epochs)]
+    curve = tuple(Point(10 * (i + 1), *pair, *(10 * loss for loss in pair)) for i, pair in enumerate(losses))
     return RunRecord(
-        method, f"Noise({method})", "cite", seed, {"lr": 0.01}, text, {"torch": "2.13"},
+        "forecast", method, f"{method.partition(':')[0].title()}()", "cite", arguments, seed, {"training.lr": 0.01},
+        {"name": name, "train": 9}, METRIC, "standard deviations", {"torch": "2.13"},
         {"platform": "Linux", "threads": 1, "backend": "eager"}, curve, (0.1,),
     )  # fmt: skip
 
 
 def row(method: str, difference: Spread | None) -> Row:
-    ppl = Spread(20.0, 0.5)
-    return Row(method, f"Noise({method})", "cite", 2, 3.0, ppl, ppl, 1.0, difference, 1, 2.0, ppl, 1.1)
+    value = Spread(20.0, 0.5)
+    return Row(method, f"Noise({method})", "cite", 2, 3.0, value, value, 1.0, difference, 1, 2.0, value, 1.1)
+
+
+def baseline(name: str, metric: float, loss: float = NAN) -> Row:
+    nothing = Spread(NAN, NAN)
+    return Row(name, "", "", 0, loss, nothing, Spread(metric, NAN), NAN, None, 0, NAN, nothing, NAN)
 
 
 def comparison(*methods: str, name: str = "t.txt") -> tuple[list[Row], list[RunRecord]]:
@@ -81,6 +92,7 @@ def test_the_page_shows_each_row_and_the_conditions() -> None:
     for words in ("awd leads", "−0.100 ± 0.050", "Noise(awd)", "recurdrop compare --seeds 2", "2.13", "0.01", "eager"):
         assert words in page.text
     assert page.tags.count("tr") == 1 + 2 + 1 + 2 + 5
+    assert "Task: forecast." in page.text
 
 
 def _size(png: bytes) -> tuple[int, int]:
@@ -111,7 +123,7 @@ def test_curves_draw_means_and_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Axes, "fill_between", lambda self, x, low, high, **_: bands.append((list(low), list(high))))
     rows, records = comparison("awd", NONE)
     short = [dataclasses.replace(record, curve=record.curve[:2]) if record.seed == 2 else record for record in records]
-    plots.curve(rows[0], short)
+    plots.curve(rows[0], rows, short)
     assert drawn[0] == pytest.approx([10, 20, 3.85, 2.85])  # none, train: seeds 1 and 2 give 3.9 and 3.8
     assert drawn[1] == pytest.approx([10, 20, 4.0, 3.5])
     assert bands[0] == (pytest.approx([3.8, 2.8]), pytest.approx([3.9, 2.9]))
@@ -122,14 +134,111 @@ def test_curves_draw_means_and_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_number_of_methods_can_be_drawn(count: int) -> None:
     rows, records = comparison(NONE, *(f"m{i}" for i in range(count - 1)))
     assert min(_size(plots.curves(rows, records))) > 100
-    assert min(_size(plots.ranking(rows))) > 50
+    assert min(_size(plots.ranking(rows, records))) > 50
 
 
 def test_runs_that_diverged_can_be_drawn() -> None:
     rows, records = comparison("awd", NONE)
     rows[0] = dataclasses.replace(rows[0], loss=math.nan, difference=Spread(math.nan, math.nan))
-    records[0] = dataclasses.replace(records[0], curve=(Point(10, math.nan, math.nan),))
+    records[0] = dataclasses.replace(records[0], curve=(Point(10, *[math.nan] * 4),))
     assert "diverged" not in Page(html.page(rows, records, "x")).text.split("Conditions")[1]
+
+
+def test_baselines_are_rows_of_the_page_but_no_methods(tmp_path: Path) -> None:
+    rows, records = comparison("awd", NONE)
+    rows.insert(0, baseline("persistence", 19.0))
+    page = Page(html.page(rows, records, "x"))
+    assert page.text.count("persistence (baseline)") == 1
+    assert page.tags.count("tr") == 1 + 3 + 1 + 2 + 5
+    assert '<tr class="winner"><td class="left">awd<' in html.page(rows, records, "x")
+    html.write(tmp_path, rows, records, "x", {"awd": "awd", NONE: NONE})
+    assert {path.name for path in (tmp_path / "curves").iterdir()} == {"awd.png", "none.png"}
+    assert [r["seeds"] for r in json.loads((tmp_path / "summary.json").read_text())["rows"]] == [0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("baselines", "first", "label", "level"),
+    [
+        ([], [10, 20, 30, 3.85, 2.85, 1.85], "loss, standard deviations", None),
+        ([baseline("mean", 21.0, 3.0)], [10, 20, 30, 3.85, 2.85, 1.85], "loss, standard deviations", 3.0),
+        # one without a loss: all in the metric, and the best baseline is the one with the best metric
+        (
+            [baseline("mean", 31.0, 3.0), baseline("last", 25.0)],
+            [10, 20, 30, 38.5, 28.5, 18.5], "MAE, degC", 25.0,
+        ),
+        ([baseline("far", 4000.0)], [10, 20, 30, 38.5, 28.5, 18.5], "MAE, degC", None),
+    ],
+)  # fmt: skip
+def test_curves_are_of_the_loss_unless_a_baseline_has_none(
+    monkeypatch: pytest.MonkeyPatch, baselines: list[Row], first: list[float], label: str, level: float | None
+) -> None:
+    from matplotlib.axes import Axes
+
+    plot, axhline = Axes.plot, Axes.axhline
+    drawn: list[list[float]] = []
+    levels: list[float] = []
+    labels: list[str] = []
+
+    def plotted(self: Axes, x: Any, y: Any, **rest: Any) -> Any:
+        drawn.append([*x, *y])
+        return plot(self, x, y, **rest)
+
+    def lined(self: Axes, y: float, **rest: Any) -> Any:
+        levels.append(y)
+        return axhline(self, y, **rest)
+
+    monkeypatch.setattr(Axes, "plot", plotted)
+    monkeypatch.setattr(Axes, "axhline", lined)
+    monkeypatch.setattr(Axes, "set_ylabel", lambda self, text: labels.append(text))
+    rows, records = comparison("awd", NONE)
+    plots.curve(rows[0], [*rows, *baselines], records)
+    assert drawn[0] == pytest.approx(first)
+    assert labels == [label]
+    assert levels == ([] if level is None else [level])
+    assert min(_size(plots.curves([*rows, *baselines], records))) > 100
+
+
+ZONEOUT = {"c": None, "shared_mask": False}
+
+
+def test_lines_of_rates_join_runs_that_differ_in_one_argument() -> None:
+    labels = {
+        NONE: {},
+        "zoneout:h=0.3": {**ZONEOUT, "h": 0.3},
+        "zoneout:h=0.1": {**ZONEOUT, "h": 0.1},
+        "zoneout:c=0.2,h=0.1": {**ZONEOUT, "c": 0.2, "h": 0.1},
+        "zoneout:c=0.2,h=0.2": {**ZONEOUT, "c": 0.2, "h": 0.2},
+        "zaremba:0.5": {"p": 0.5},
+        "locked:0.1,0.1": {"input": 0.1, "output": 0.1},
+        "locked:0.4,0.4": {"input": 0.4, "output": 0.4},
+        "mixout": {"p": 0.5, "reference": "initial"},
+        "mixout:0.5,zero": {"p": 0.5, "reference": "zero"},
+    }
+    records = [run(label, seed, **arguments) for label, arguments in labels.items() for seed in (1, 2)]
+    assert plots.rate_lines(records) == {
+        "Zoneout, h": [(0.1, "zoneout:h=0.1"), (0.3, "zoneout:h=0.3")],
+        "Zoneout, h (c 0.2)": [(0.1, "zoneout:c=0.2,h=0.1"), (0.2, "zoneout:c=0.2,h=0.2")],
+        "Locked, input = output": [(0.1, "locked:0.1,0.1"), (0.4, "locked:0.4,0.4")],
+    }
+
+
+def test_rates_are_drawn_where_a_method_has_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.axes import Axes
+
+    one = [run(NONE, 1), run("zaremba:0.5", 1, p=0.5)]
+    assert plots.rates(one) is None
+    more = [*one, run("zaremba:0.2", 1, p=0.2, epochs=2)]
+    rows = [row(label, Spread(-0.1, 0.05)) for label in ("zaremba:0.2", "zaremba:0.5")] + [row(NONE, None)]
+    names = {NONE: "n", "zaremba:0.2": "a", "zaremba:0.5": "b"}
+    html.write(tmp_path, rows, more, "x", names)
+    assert min(_size((tmp_path / "rates.png").read_bytes())) > 100
+    assert len(Page(html.page(rows, more, "x")).links) == 3
+    drawn: list[list[float]] = []
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, *_, **__: drawn.append([*x, *y]))
+    monkeypatch.setattr(Axes, "legend", lambda self, **_: None)
+    plots.rates(more)
+    assert drawn[0] == pytest.approx([0.2, 0.5, 3.5, 3.0])  # the best epochs' losses: of two, and of three epochs
+    assert len(drawn) == 1 + 2
 
 
 def test_reports_read_records_only() -> None:
@@ -139,6 +248,10 @@ def test_reports_read_records_only() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             found |= {*names, node.module or ""} if isinstance(node, ast.ImportFrom) else set(names)
     ours = {name for name in found if name.startswith("recurdrop")}
-    assert ours <= {"recurdrop.records", "recurdrop.errors", "recurdrop.report"}
+    assert {".".join(name.split(".")[:2]) for name in ours} <= {
+        "recurdrop.records",
+        "recurdrop.errors",
+        "recurdrop.report",
+    }
     assert not {"torch", "lightning"} & {name.split(".")[0] for name in found}
     assert "matplotlib.figure" in found

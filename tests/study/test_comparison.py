@@ -1,20 +1,26 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from made_task import TRAINING, MadeTask, made_setup
+from torch import nn
 
 import recurdrop as rd
-from recurdrop.data.text import Corpus, prepare
-from recurdrop.records import NONE, RunRecord
+from recurdrop.records import NONE, Row, RunRecord
 from recurdrop.study import compare, pool
 from recurdrop.study.compare import Comparison, default_methods, parse_methods
 from recurdrop.study.pool import Job, run_all
-from recurdrop.train.config import Config
+from recurdrop.study.setup import Setup
+from recurdrop.tasks.base import Part, Score
 
-CONFIG = Config(hidden=4, epochs=2, batch=2, window=5, tokens=400)
 METHODS = parse_methods("zaremba,locked:0.1")
 
 
@@ -22,28 +28,28 @@ def ignore(label: str, seed: int, epoch: int) -> None:
     pass
 
 
-@pytest.fixture(scope="module")
-def corpus() -> Corpus:
-    return prepare(
-        "a dog sees the cat .\nthe cat sees a dog and a cow .\n" * 30, "t.txt", vocabulary=20, tokens=400, least=3
-    )
-
-
 @pytest.fixture
-def comparison(corpus: Corpus, tmp_path: Path) -> Comparison:
-    return Comparison.prepare(corpus, CONFIG, METHODS, 2, tmp_path / "out")
+def comparison(tmp_path: Path) -> Comparison:
+    return Comparison.prepare(made_setup(), METHODS, 2, tmp_path / "out")
 
 
 def test_methods_are_parsed_and_none_is_always_there() -> None:
     found = parse_methods("zoneout:c=0.3, h=0.1,awd , zaremba:0.3,locked:0.4,0.2,0.1,none")
-    assert found == {
-        "none": None,
-        "zoneout:c=0.3,h=0.1": rd.Zoneout(c=0.3, h=0.1),
-        "awd": rd.AWD(),
-        "zaremba:0.3": rd.Zaremba(0.3),
-        "locked:0.4,0.2,0.1": rd.Locked(0.4, 0.2, 0.1),
-    }
-    assert parse_methods("NONE") == {"none": None}
+    assert found == (NONE, "zoneout:c=0.3,h=0.1", "awd", "zaremba:0.3", "locked:0.4,0.2,0.1")
+    assert parse_methods("NONE") == (NONE,)
+
+
+def test_a_label_becomes_the_noise_of_the_model() -> None:
+    made = made_setup(layers=2)
+    assert made.noisy(NONE) == made.model
+    assert made.noisy("locked:0.4,0.2,0.1").noise == ("locked:0.4,0.2,0.1",)
+    assert made.noisy("awd").hidden == 4
+    torch.manual_seed(3)
+    model = made.build("locked:0.4,0.2,0.1")
+    assert [m.noise for m in model.modules() if isinstance(m, rd.LSTM)] == [(rd.Locked(0.4, 0.2, 0.1),)]
+    after = torch.get_rng_state()
+    torch.manual_seed(3)
+    assert torch.equal(after, torch.get_rng_state())
 
 
 @pytest.mark.parametrize(
@@ -63,9 +69,8 @@ def test_bad_methods_are_refused(text: str, message: str) -> None:
 
 
 def test_the_default_has_each_different_method_that_the_cell_has() -> None:
-    lstm, rnn = default_methods(Config()), default_methods(Config(cell="rnn"))
-    assert lstm[NONE] is None
-    assert lstm["zaremba"] == rd.Zaremba.published()
+    lstm, rnn = default_methods(made_setup()), default_methods(made_setup(cell="rnn"))
+    assert lstm[0] == rnn[0] == NONE
     assert set(rnn) < set(lstm)
     assert "rnndrop" not in rnn
     # at their published rates these two are one
@@ -76,27 +81,92 @@ def test_the_default_has_each_different_method_that_the_cell_has() -> None:
     assert not spelled & set(lstm)
 
 
+def test_bad_settings_of_the_model_leave_no_default_methods_but_an_error() -> None:
+    class Broken(MadeTask):
+        def build(self, model: Any) -> Any:
+            raise ValueError("widths don't fit")
+
+    with pytest.raises(ValueError, match="widths"):
+        default_methods(dataclasses.replace(made_setup(), task=Broken()))
+
+
 @pytest.mark.parametrize(
     ("cell", "text"), [("rnn", "rnndrop"), ("gru", "zoneout:c=0.5,h=0.1"), ("lstm", "zaremba:0.1/0.2/0.3/0.4")]
 )
-def test_a_method_that_does_not_fit_is_refused_before_anything_runs(
-    corpus: Corpus, tmp_path: Path, cell: str, text: str
-) -> None:
+def test_a_method_that_does_not_fit_is_refused_before_anything_runs(tmp_path: Path, cell: str, text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  (the method words it)
-        Comparison.prepare(corpus, Config(cell=cell), parse_methods(text), 1, tmp_path / "out")
+        Comparison.prepare(made_setup(cell=cell), parse_methods(text), 1, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_the_folder_is_named_after_text_and_settings(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_compared_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"model\.noise itself; got \('awd',\).*--methods"):
+        Comparison.prepare(made_setup(noise=("awd",)), METHODS, 1, tmp_path / "out")
+    large = dataclasses.replace(TRAINING, batch=33)
+    with pytest.raises(ValueError, match="must have a batch; got 'none of 33'"):
+        Comparison.prepare(made_setup(large), METHODS, 1, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_is_named_after_data_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    first, again, more = (Comparison.prepare(corpus, CONFIG, METHODS, seeds, None).folder.path for seeds in (1, 1, 5))
-    other = Comparison.prepare(corpus, Config(hidden=5), METHODS, 1, None).folder.path
+    first, again, more = (Comparison.prepare(made_setup(), METHODS, seeds, None).folder.path for seeds in (1, 1, 5))
+    wide = Comparison.prepare(made_setup(hidden=5), METHODS, 1, None).folder.path
+    fast = Comparison.prepare(made_setup(dataclasses.replace(TRAINING, lr=1.0)), METHODS, 1, None).folder.path
     assert first == again == more
-    assert first != other
+    assert len({first, wide, fast}) == 3
     assert first.parent == Path("recurdrop-runs")
-    assert first.name.startswith("t-")
+    assert first.name.startswith("made-")
+
+
+def test_settings_go_by_the_names_that_set_takes_and_infinity_binds_again(tmp_path: Path) -> None:
+    unclipped = made_setup(dataclasses.replace(TRAINING, clip=math.inf, milestones=(1, 2)))
+    for _ in range(2):
+        Comparison.prepare(unclipped, METHODS, 1, tmp_path / "out")
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    found = [settings[key] for key in ("task", "data", "data.length", "model.hidden", "training.clip")]
+    assert found == ["made", "made", 5, 4, "inf"]
+    assert settings["training.milestones"] == [1, 2]
+    assert "model.noise" not in settings
+    with pytest.raises(ValueError, match=r"training\.clip inf \(now 1\.0\)"):
+        Comparison.prepare(made_setup(), METHODS, 1, tmp_path / "out")
+
+
+def test_the_record_says_what_ran(comparison: Comparison) -> None:
+    seen: list[int] = []
+    setup = comparison.setup
+    record, weights = setup.run("zoneout:c=0.5,h=0.1", 7, seen.append)
+    assert [point.update for point in record.curve] == [8, 16]
+    assert len(record.step_seconds) == 16
+    assert seen == [1, 2]
+    assert (record.task, record.method, record.seed) == ("made", "zoneout:c=0.5,h=0.1", 7)
+    assert (record.noise, record.cite) == (repr(rd.Zoneout(c=0.5, h=0.1)), rd.Zoneout.cite)
+    assert record.arguments == {"c": 0.5, "h": 0.1, "shared_mask": False, "stochastic_depth": False}
+    assert record.config == setup.config()
+    assert record.data == {"name": "made.csv", "sha256": "made", "train": 32, "valid": 8, "test": 8}
+    assert (record.metric.name, record.metric.unit, record.metric.digits) == ("RMSE", "mm", 3)
+    assert record.loss_unit == "square millimetres"
+    assert record.machine["threads"] == 1
+    for point in record.curve:
+        assert point.valid_metric == pytest.approx(math.sqrt(point.valid))
+        assert point.train_metric == pytest.approx(math.sqrt(point.train))
+    model = setup.build(NONE)
+    model.load_state_dict(weights)
+    assert setup.task.score(setup.build(NONE).eval(), "valid").loss != pytest.approx(record.best.valid)
+    noisy = setup.build("zoneout:c=0.5,h=0.1").eval()
+    noisy.load_state_dict(weights)
+    assert setup.task.score(noisy, "valid").loss == pytest.approx(record.best.valid, rel=1e-5)
+    assert setup.test("zoneout:c=0.5,h=0.1", weights) == pytest.approx(setup.task.score(noisy, "test").metric)
+
+
+def test_a_run_puts_threads_back() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        record, _ = made_setup().run(NONE, 1, lambda epoch: None)
+        assert (torch.get_num_threads(), record.machine["threads"]) == (2, 1)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_an_interrupted_comparison_goes_on_without_doing_a_run_twice(
@@ -104,17 +174,15 @@ def test_an_interrupted_comparison_goes_on_without_doing_a_run_twice(
 ) -> None:
     order = [(label, seed) for seed in (1, 2) for label in ("none", "zaremba", "locked:0.1")]
     started: list[tuple[str, int]] = []
-    train = pool.train
+    run = Setup.run
 
-    def watched(
-        corpus: Corpus, config: Config, label: str, noise: rd.Method | None, seed: int, on_epoch: object
-    ) -> object:
+    def watched(self: Setup, label: str, seed: int, on_epoch: Callable[[int], None]) -> object:
         started.append((label, seed))
         if len(started) == 4:
             raise KeyboardInterrupt
-        return train(corpus, config, label, noise, seed, on_epoch)  # type: ignore[arg-type]
+        return run(self, label, seed, on_epoch)
 
-    monkeypatch.setattr(pool, "train", watched)
+    monkeypatch.setattr(Setup, "run", watched)
     with pytest.raises(KeyboardInterrupt):
         comparison.run(0, ignore)
     kept = {path: path.read_bytes() for path in (comparison.folder.path / "runs").iterdir()}
@@ -132,43 +200,51 @@ def test_an_interrupted_comparison_goes_on_without_doing_a_run_twice(
     assert len(started) == 7
 
 
-def test_more_seeds_and_methods_add_to_what_is_there(comparison: Comparison, corpus: Corpus) -> None:
+def test_more_seeds_and_methods_add_to_what_is_there(comparison: Comparison) -> None:
     comparison.run(0, ignore)
-    wider = Comparison.prepare(corpus, CONFIG, parse_methods("zaremba,keras"), 3, comparison.folder.path)
+    wider = Comparison.prepare(made_setup(), parse_methods("zaremba,keras"), 3, comparison.folder.path)
     done: list[tuple[str, int, int]] = []
     wider.run(0, lambda *event: done.append(event))
     assert {event[:2] for event in done} == {("keras", 1), ("keras", 2), ("keras", 3), ("none", 3), ("zaremba", 3)}
 
 
-def test_the_test_part_is_seen_by_winner_and_none_only_and_after_ranking(
+def test_the_test_part_is_seen_by_winner_none_and_baselines_only_and_after_ranking(
     comparison: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     comparison.run(0, ignore)
     seen: list[object] = []
 
-    def ranked(records: list[RunRecord]) -> list[object]:
+    def ranked(records: list[RunRecord], baselines: dict[str, Score]) -> list[Row]:
         seen.append("ranked")
-        rows = {row.method: row for row in rank(records)}
-        return [rows["locked:0.1"], rows["zaremba"], rows["none"]]
+        rows = {row.method: row for row in rank(records, baselines)}
+        return [rows[name] for name in ("zero", "locked:0.1", "zaremba", "last", "none")]
 
-    def scored(corpus: Corpus, config: Config, noise: rd.Method | None, weights: dict[str, object]) -> float:
+    def scored(self: MadeTask, model: nn.Module, part: Part, samples: int = 0) -> Score:
+        (noise,) = (m.noise for m in model.modules() if isinstance(m, rd.LSTM))
+        assert part == "test"
+        assert not model.training
         seen.append(noise)
-        return math.log(len(seen))
+        return Score(math.nan, float(len(seen)))
 
     rank = compare.rank
     monkeypatch.setattr(compare, "rank", ranked)
-    monkeypatch.setattr(compare, "score", scored)
-    locked, zaremba, none = comparison.conclude()
-    assert seen == ["ranked", rd.Locked(0.1), rd.Locked(0.1), None, None]
+    monkeypatch.setattr(MadeTask, "score", scored)
+    zero, locked, zaremba, last, none = comparison.conclude()
+    noise = (rd.Locked(0.1),)
+    assert seen == ["ranked", noise, noise, (), ()]
     assert zaremba.test is None
     assert locked.test is not None
     assert none.test is not None
-    assert (locked.test.mean, none.test.mean) == (pytest.approx(2.5), pytest.approx(4.5))
+    assert (locked.test.mean, none.test.mean) == (2.5, 4.5)
+    expected = comparison.setup.task.baselines("test")
+    assert zero.test is not None and last.test is not None
+    assert (zero.test.mean, last.test.mean) == (expected["zero"].metric, expected["last"].metric)
+    assert zero.test.mean != zero.valid.mean
 
 
-def test_workers_find_what_one_process_finds(corpus: Corpus, comparison: Comparison, tmp_path: Path) -> None:
+def test_workers_find_what_one_process_finds(comparison: Comparison, tmp_path: Path) -> None:
     comparison.run(0, ignore)
-    side_by_side = Comparison.prepare(corpus, CONFIG, METHODS, 2, tmp_path / "other")
+    side_by_side = Comparison.prepare(made_setup(), METHODS, 2, tmp_path / "other")
     epochs: list[tuple[str, int, int]] = []
     side_by_side.run(2, lambda *event: epochs.append(event))
     assert len(epochs) == 12
@@ -179,12 +255,12 @@ def test_workers_find_what_one_process_finds(corpus: Corpus, comparison: Compari
 def test_workers_leave_ctrl_c_to_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     handled: list[object] = []
     monkeypatch.setattr(signal, "signal", lambda *given: handled.append(given))
-    monkeypatch.setattr(pool, "_events", None, raising=False)
-    pool._start_worker(None)  # type: ignore[arg-type]
+    for name in ("_events", "_setup", "_folder"):
+        monkeypatch.setattr(pool, name, None, raising=False)
+    pool._start_worker(None, None, None)  # type: ignore[arg-type]
     assert handled == [(signal.SIGINT, signal.SIG_IGN)]
 
 
-def test_an_error_in_a_worker_is_raised_here(corpus: Corpus, comparison: Comparison) -> None:
-    broken = Config(hidden=4, epochs=1, batch=10_000, window=5)  # streams without a single step
-    with pytest.raises(ZeroDivisionError):
-        run_all([Job(NONE, None, 1)], corpus, broken, comparison.folder, 1, ignore)
+def test_an_error_in_a_worker_is_raised_here(comparison: Comparison) -> None:
+    with pytest.raises(ValueError, match="zonout"):
+        run_all([Job("zonout", 1)], comparison.setup, comparison.folder, 1, ignore)

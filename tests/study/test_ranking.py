@@ -5,13 +5,21 @@ import random
 
 import pytest
 
-from recurdrop.records import NONE, Point, RunRecord, Spread
+from recurdrop.records import NONE, Metric, Point, RunRecord, Spread
 from recurdrop.study.ranking import deviation, interval, rank
+from recurdrop.tasks.base import Score
+
+PERPLEXITY = Metric("perplexity", digits=1)
 
 
-def run(method: str, seed: int, valid: list[float], seconds: tuple[float, ...] = (1.0,)) -> RunRecord:
-    curve = tuple(Point(10 * (i + 1), loss - 1, loss) for i, loss in enumerate(valid))
-    return RunRecord(method, method.upper(), "cite", seed, {}, {}, {}, {}, curve, seconds)
+def run(
+    method: str, seed: int, valid: list[float], seconds: tuple[float, ...] = (1.0,), metric: Metric = PERPLEXITY
+) -> RunRecord:
+    curve = tuple(
+        Point(10 * (i + 1), loss - 1, loss, math.exp(loss - 1), math.exp(loss)) for i, loss in enumerate(valid)
+    )
+    rest = ({}, {}, metric, "nats per token", {}, {})
+    return RunRecord("language", method, method.upper(), "cite", {}, seed, *rest, curve, seconds)
 
 
 def test_deviation_by_hand() -> None:
@@ -93,3 +101,36 @@ def test_unpaired_seeds_are_refused() -> None:
         rank([run(NONE, 1, [1.0]), run("a", 1, [1.0]), run("a", 2, [1.0])])
     with pytest.raises(ValueError, match="Run the missing"):
         rank([run("a", 1, [1.0])])
+
+
+def baseline_places(baselines: dict[str, Score], metric: Metric = PERPLEXITY) -> list[str]:
+    values = [("better", 1.0), (NONE, 2.0), ("worse", 3.0), ("diverged", math.nan)]
+    return [row.method for row in rank([run(name, 1, [value], metric=metric) for name, value in values], baselines)]
+
+
+def test_baselines_have_their_place_by_loss_or_else_by_metric() -> None:
+    two, three = math.exp(2.5), math.exp(3.5)
+    assert baseline_places({"b": Score(1.5, 99.0)}) == ["better", "b", NONE, "worse", "diverged"]
+    assert baseline_places({"b": Score(math.nan, two)}) == ["better", NONE, "b", "worse", "diverged"]
+    assert baseline_places({"b": Score(math.nan, three)}) == ["better", NONE, "worse", "b", "diverged"]
+    assert baseline_places({"b": Score(math.nan, 0.1)})[0] == "b"
+    # with a metric of which more is better, exp(2.5) beats the first two, and exp(0.5) none that did not diverge
+    accuracy = Metric("accuracy", higher_is_better=True)
+    assert baseline_places({"b": Score(math.nan, math.exp(2.5))}, accuracy)[0] == "b"
+    assert baseline_places({"b": Score(math.nan, math.exp(0.5))}, accuracy).index("b") == 3
+
+
+def test_a_baseline_has_values_and_no_seeds() -> None:
+    records = [run(NONE, 1, [2.0]), run("a", 1, [3.0])]
+    _, row, _ = rank(records, {"persistence": Score(2.5, 0.75)})
+    assert (row.method, row.loss, row.valid.mean, row.seeds, row.difference) == ("persistence", 2.5, 0.75, 0, None)
+    assert row.baseline
+    assert math.isnan(row.train.mean)
+    assert not any(row.baseline for row in rank(records))
+
+
+def test_the_rows_hold_the_metric_that_was_recorded() -> None:
+    record = run(NONE, 1, [3.0, 2.0])
+    points = tuple(Point(p.update, p.train, p.valid, 100 + p.train, 10 + p.valid) for p in record.curve)
+    (row,) = rank([RunRecord(**{**vars(record), "curve": points})])
+    assert (row.train.mean, row.valid.mean, row.last.mean, row.loss) == (101.0, 12.0, 12.0, 2.0)

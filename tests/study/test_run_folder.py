@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from recurdrop.records import Point, RunRecord
+from recurdrop.records import Metric, Point, RunRecord
 from recurdrop.study.folder import Folder, slug
 
 
 def record(method: str = "zoneout:c=0.5,h=0.1", seed: int = 1) -> RunRecord:
-    return RunRecord(method, "", "", seed, {}, {}, {}, {}, (Point(1, 1.0, 2.0),), (0.1,))
+    metric = Metric("MAE", "mm")
+    curve = (Point(1, 1.0, 2.0, 3.0, 4.0),)
+    return RunRecord("made", method, "", "", {}, seed, {}, {}, metric, "mm", {}, {}, curve, (0.1,))
 
 
 @pytest.fixture
@@ -68,3 +70,8 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 )
 def test_slugs_are_plain_file_names(label: str, name: str) -> None:
     assert slug(label) == name
+
+
+def test_settings_that_json_cannot_hold_bind_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        Folder(tmp_path / "x").bind({"clip": float("inf"), "split": (1, 2)})

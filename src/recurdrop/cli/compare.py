@@ -1,8 +1,7 @@
-"""`recurdrop compare`: which method helps on a text?"""
+"""`recurdrop compare`: which method helps on your data?"""
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -15,85 +14,96 @@ from rich.table import Table
 from rich.text import Text
 
 from recurdrop.cli import bad_input, fail, need
-from recurdrop.train.config import Config
+from recurdrop.cli.kinds import COMMON, KEYS, kind_of, recipe_of, setup
 
 if TYPE_CHECKING:
-    from recurdrop.records import Row
+    from recurdrop.records import Row, RunRecord
     from recurdrop.study.compare import Comparison
 
 _NARROWEST = 110
-_DEFAULT = Config()
 
 
 def compare(
-    text: Annotated[
-        Path | None, typer.Argument(help="UTF-8 text, plain or .gz; without it, the English prose inside Python.")
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Text; a table (CSV, TSV, Parquet) with --target, or with --label and --text; a folder of wav files; "
+            "sentence pairs with --source-language and --target-language; JSON of polyphonic music. Plain or .gz. "
+            "Without it, the English prose inside Python."
+        ),
     ] = None,
     methods: Annotated[
         str | None,
         typer.Option(help="E.g. awd,zaremba:0.3,zoneout:c=0.2,h=0.1. By default all that differ, at published rates."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each method; none and each method share them.")] = 3,
-    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = _DEFAULT.epochs,
-    cell: Annotated[str, typer.Option(help="lstm, gru or rnn.")] = _DEFAULT.cell,
-    hidden: Annotated[int, typer.Option(help="Width of embedding and recurrent layers.")] = _DEFAULT.hidden,
-    layers: Annotated[int, typer.Option(help="Recurrent layers.")] = _DEFAULT.layers,
-    vocabulary: Annotated[int, typer.Option(help="The most words to keep.")] = _DEFAULT.vocabulary,
-    tokens: Annotated[int, typer.Option(help="The most tokens of the text to use.")] = _DEFAULT.tokens,
-    batch: Annotated[int, typer.Option(help="Streams read side by side.")] = _DEFAULT.batch,
-    window: Annotated[int, typer.Option(help="Steps of truncated back-propagation.")] = _DEFAULT.window,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam; over the second half it falls to 0.")] = _DEFAULT.lr,
-    clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = _DEFAULT.clip,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training part.")] = None,
+    cell: Annotated[str | None, typer.Option(help="lstm, gru or rnn.")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Width of the recurrent layers.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Recurrent layers.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples of an update, or streams of text side by side.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of Adam; over the second half it falls to 0.")] = None,
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient.")] = None,
+    target: Annotated[str | None, typer.Option(help="Column to forecast.")] = None,
+    window: Annotated[int | None, typer.Option(help="Text: steps of back-propagation. Forecast: rows seen.")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Forecast: rows ahead.")] = None,
+    step: Annotated[int | None, typer.Option(help="Forecast: rows from one seen to the next.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of classes.")] = None,
+    text: Annotated[str | None, typer.Option(help="Column of texts to classify.")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="Text: the most words to keep.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Text: the most tokens to use.")] = None,
+    source_language: Annotated[str | None, typer.Option(help="As names of files end, e.g. en.")] = None,
+    target_language: Annotated[str | None, typer.Option(help="Likewise, e.g. de.")] = None,
+    task: Annotated[str | None, typer.Option(help="Kind of task, where data and flags don't tell it.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting: data.KEY=VALUE, model.… or training.….")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the runs; by default one in recurdrop-runs/ named after the text.")
+        Path | None, typer.Option(help="Folder of the runs; by default one in recurdrop-runs/ named after the data.")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Runs side by side, one thread each; by default one a core. 0: no processes.")
     ] = None,
 ) -> None:
-    """Train the same small language model without regularization and with each method, and rank them.
+    """Train the same small model without regularization and with each method, and rank them.
 
-    Interrupted, the same command goes on where it stopped. Results go to stdout, progress to stderr.
+    Each kind of data has defaults of its own, small enough for minutes; the report lists them. Interrupted, the same
+    command goes on where it stopped. Results go to stdout, progress to stderr.
     """
+    flags = {name: value for name, value in locals().items() if name in {*KEYS, *COMMON}}
     need("lightning", "matplotlib", "jinja2")
-    from recurdrop.data.text import BUILTIN, builtin, prepare, read
     from recurdrop.report import html
     from recurdrop.study.compare import Comparison, default_methods, parse_methods
     from recurdrop.study.folder import slug
     from recurdrop.study.pool import cores
 
     with bad_input():
-        config = Config(cell, hidden, layers, vocabulary, tokens, epochs, batch, window, lr, clip)
-        chosen = default_methods(config) if methods is None else parse_methods(methods)
+        kind = kind_of(data, flags) if task is None else task
+        recipe = recipe_of(kind, flags, changes or [])
+        chosen = None if methods is None else parse_methods(methods)
         if workers is not None and workers < 0:
             fail(f"--workers must be 0 or more; got {workers}. 0 trains without processes.")
-        name = BUILTIN if text is None else os.fsencode(text.name).decode("utf-8", "replace")
-        corpus = prepare(
-            builtin() if text is None else read(text),
-            name,
-            vocabulary=vocabulary,
-            tokens=tokens,
-            least=batch + 1,
-        )
-        comparison = Comparison.prepare(corpus, config, chosen, seeds, out)
+        made = setup(data, recipe)
+        comparison = Comparison.prepare(made, chosen or default_methods(made), seeds, out)
         comparison.finished()
     folder = comparison.folder.path
     try:
         _run(comparison, cores() if workers is None else workers)
     except KeyboardInterrupt:
-        done, total = len(comparison.finished()), len(chosen) * seeds
+        done, total = len(comparison.finished()), len(comparison.methods) * seeds
         kept = f"{done} of {total} runs are kept in {folder}"
         sys.stderr.write(f"recurdrop: stopped; {kept}, the same command goes on from there.\n")
         raise typer.Exit(130) from None
     rows = comparison.conclude()
     command = shlex.join(["recurdrop", *sys.argv[1:]])
-    page = html.write(folder, rows, comparison.finished(), command, {label: slug(label) for label in chosen})
-    _show(rows, page)
+    names = {label: slug(label) for label in comparison.methods}
+    page = html.write(folder, rows, comparison.finished(), command, names)
+    _show(rows, comparison.finished()[0], page)
 
 
 def _run(comparison: Comparison, workers: int) -> None:
     """Do what is left to do under a bar that counts runs and guesses the time left."""
-    epochs = comparison.config.epochs
+    epochs = comparison.setup.training.epochs
     total, done = len(comparison.methods) * len(comparison.seeds), len(comparison.finished())
     progress = Progress(
         TextColumn("[progress.description]{task.description}"),
@@ -124,18 +134,22 @@ def _run(comparison: Comparison, workers: int) -> None:
         progress.update(task, completed=epochs * total, description=f"{total}/{total} runs")
 
 
-def _show(rows: list[Row], page: Path) -> None:
+def _show(rows: list[Row], run: RunRecord, page: Path) -> None:
     from recurdrop.report import tables
 
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _NARROWEST)
+    cells = [tables.cells(row, run.metric) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    if not console.is_terminal:  # numbers in one line
+        console.width = max(console.width, _NARROWEST, sum(widths) + 2 * len(widths))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, column in enumerate(tables.COLUMNS):
-        table.add_column(column, justify="right" if i else "left", no_wrap=i == 0)
-    for i, row in enumerate(rows):
-        table.add_row(*(Text(cell) for cell in tables.cells(row)), style="bold" if i == 0 else "")
+    for i, (column, width) in enumerate(zip(tables.columns(run), widths, strict=True)):
+        least = None if console.is_terminal else width
+        table.add_column(column, justify="right" if i else "left", no_wrap=i == 0, min_width=least)
+    for row, texts in zip(rows, cells, strict=True):
+        table.add_row(*map(Text, texts), style="bold" if row is tables.winner(rows) else "")
     console.print(table)
     console.print()
-    for line in (tables.verdict(rows), tables.test_line(rows), tables.caption(rows), f"Report: {page}"):
+    said = tables.verdict(rows, run.metric), tables.test_line(rows, run.metric), tables.caption(rows, run)
+    for line in (*said, f"Report: {page}"):
         console.print(Text(line), soft_wrap=line.startswith("Report"))

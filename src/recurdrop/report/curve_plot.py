@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from recurdrop.records import Point
+from recurdrop.records import Metric, Point
 from recurdrop.report.plots import BASE, METHOD, WORSE, png
 
 
@@ -15,7 +15,7 @@ def curve(
     points: Sequence[Point],
     title: str,
     loss_unit: str,
-    metric: tuple[str, str, bool, int],
+    metric: Metric,
     baselines: Mapping[str, float] = {},
     published: float | None = None,
 ) -> bytes:
@@ -25,14 +25,14 @@ def curve(
         points: one an epoch.
         title: above the picture.
         loss_unit: unused where the metric is shown; named in the caption of the x axis.
-        metric: name, unit, whether more is better, digits.
+        metric: what the curves show.
         baselines: the metric of each, drawn as dotted lines.
         published: the value to reach, drawn as a dashed line.
 
     Returns:
         A PNG.
     """
-    name, unit, _, digits = metric
+    name, unit, digits = metric.name, metric.unit, metric.digits
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     epochs = range(1, len(points) + 1)

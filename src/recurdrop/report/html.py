@@ -20,6 +20,8 @@ def page(rows: Sequence[Row], records: Sequence[RunRecord], command: str) -> str
         records: the runs behind it.
         command: what the user typed.
     """
+    shown = [row for row in rows if not row.baseline]
+    metric, rates = records[0].metric, plots.rates(records)
     template = Environment(
         loader=PackageLoader("recurdrop.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("compare.html.j2")
@@ -29,19 +31,23 @@ def page(rows: Sequence[Row], records: Sequence[RunRecord], command: str) -> str
         first=records[0],
         command=command,
         base=NONE,
-        columns=tables.COLUMNS,
+        columns=tables.columns(records[0]),
         cells=tables.cells,
-        caption=tables.caption(rows),
-        verdict=tables.verdict(rows),
-        test_line=tables.test_line(rows),
+        caption=tables.caption(rows, records[0]),
+        verdict=tables.verdict(rows, metric),
+        test_line=tables.test_line(rows, metric),
+        winner=tables.winner(rows),
         backends=sorted({str(record.machine["backend"]) for record in records}),
-        ranking=_inline(plots.ranking(rows)) if len(rows) > 1 else None,
+        ranking=_inline(plots.ranking(rows, records)) if len(shown) > 1 else None,
         curves=_inline(plots.curves(rows, records)),
+        rates=_inline(rates) if rates else None,
     )
 
 
 def write(folder: Path, rows: Sequence[Row], records: Sequence[RunRecord], command: str, name: dict[str, str]) -> Path:
-    """Write `report.html`, `summary.json`, `ranking.png`, `curves.png` and one PNG a method.
+    """Write `report.html`, `summary.json`, `ranking.png`, `curves.png`, `rates.png` and one PNG a method.
+
+    There is `rates.png` where a method ran at several rates.
 
     Args:
         folder: where they go.
@@ -56,9 +62,13 @@ def write(folder: Path, rows: Sequence[Row], records: Sequence[RunRecord], comma
     pictures = folder / "curves"
     pictures.mkdir(exist_ok=True)
     for row in rows:
-        write_bytes(pictures / f"{name[row.method]}.png", plots.curve(row, records))
+        if not row.baseline:
+            write_bytes(pictures / f"{name[row.method]}.png", plots.curve(row, rows, records))
     write_bytes(folder / "curves.png", plots.curves(rows, records))
-    write_bytes(folder / "ranking.png", plots.ranking(rows))
+    write_bytes(folder / "ranking.png", plots.ranking(rows, records))
+    rates = plots.rates(records)
+    if rates:
+        write_bytes(folder / "rates.png", rates)
     write_json(folder / "summary.json", {"schema": SCHEMA, "command": command, "rows": list(rows)})
     write_bytes(folder / "report.html", page(rows, records, command).encode())
     return folder / "report.html"

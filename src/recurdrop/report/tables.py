@@ -5,18 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from recurdrop.records import NONE, Row, Spread
+from recurdrop.records import NONE, Metric, Row, RunRecord, Spread
 
-COLUMNS = (
-    "method",
-    "train\nperplexity",
-    "validation\nperplexity",
-    "gap\nnats",
-    "to none\nnats/token",
-    "seeds\nbetter",
-    "validation\nat the end",
-    "time per\nstep",
-)
+
+def columns(run: RunRecord) -> tuple[str, ...]:
+    """Return the heads of the table, from any run of the comparison."""
+    metric = named(run.metric)
+    unit = run.loss_unit.partition(" (")[0].replace(" per ", "/")
+    return (
+        "method",
+        f"train\n{metric}",
+        f"validation\n{metric}",
+        f"gap\n{unit}",
+        f"to none\n{unit}",
+        "seeds\nbetter",
+        "validation\nat the end",
+        "time per\nstep",
+    )
+
+
+def named(metric: Metric) -> str:
+    """Return a metric's name with its unit."""
+    return f"{metric.name}, {metric.unit}" if metric.unit else metric.name
 
 
 def spread(value: Spread, digits: int = 1) -> str:
@@ -24,55 +34,90 @@ def spread(value: Spread, digits: int = 1) -> str:
     if not math.isfinite(value.mean):
         return "diverged"
     half = "" if math.isnan(value.half) else f" ± {value.half:.{digits}f}"
-    return f"{value.mean:.{digits}f}{half}"
+    return _minus(f"{value.mean:.{digits}f}{half}")
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """Return a row's text for each of `COLUMNS`."""
+def cells(row: Row, metric: Metric) -> tuple[str, ...]:
+    """Return a row's text for each of `columns`."""
+    if row.baseline:
+        return (f"{row.method} (baseline)", "–", spread(row.valid, metric.digits), *"–––––")
     failed = math.isnan(row.loss)
     return (
         row.method,
-        spread(row.train),
-        spread(row.valid),
-        "–" if failed else f"{row.gap:.2f}".replace("-", "−"),
+        spread(row.train, metric.digits),
+        spread(row.valid, metric.digits),
+        "–" if failed else _minus(f"{row.gap:.2f}"),
         "–" if failed or row.difference is None else _signed(row.difference),
         "–" if row.difference is None else f"{row.wins}/{row.seeds}",
-        spread(row.last),
+        spread(row.last, metric.digits),
         f"{row.step:.2f}×",
     )
 
 
 def _signed(value: Spread) -> str:
     half = "" if math.isnan(value.half) else f" ± {value.half:.3f}"
-    return f"{value.mean:+.3f}{half}".replace("-", "−")
+    return _minus(f"{value.mean:+.3f}{half}")
 
 
-def caption(rows: Sequence[Row]) -> str:
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def caption(rows: Sequence[Row], run: RunRecord) -> str:
     """Say what the columns hold."""
-    seeds = rows[0].seeds
+    name, seeds = run.metric.name, winner(rows).seeds
+    example = "; −0.1 is about 10 % less perplexity" if name == "perplexity" else ""
+    bare = any(row.baseline and math.isnan(row.loss) for row in rows)
+    place = f"; one without a loss stands right above the first method that is worse by {name}"
+    baselines = f" A baseline needs no training{place * bare}."
     return (
         f"Best first, by mean validation loss over {seeds} seed{'s' * (seeds != 1)}. Each run stands with its best "
-        "epoch, chosen on the validation part, so none gets early stopping too; “at the end” is the last epoch. Train "
-        "perplexity is that of a fixed slice, in evaluation mode. ± after a perplexity is the standard deviation over "
-        "seeds. "
-        "“To none” is the validation loss less that of none with the same seed (below 0 is better; −0.1 is about 10 % "
-        "less perplexity), ± half of its 95 % interval (Student's t over the pairs, not corrected for many methods). "
+        f"epoch, chosen on the validation part, so none gets early stopping too; “at the end” is the last epoch. Train "
+        f"{name} is that of a fixed slice, in evaluation mode. ± after {name} is the standard deviation over seeds. "
+        f"“To none” is the validation loss less that of none with the same seed (below 0 is better{example}), "
+        "± half of its 95 % interval (Student's t over the pairs, not corrected for many methods). "
         "Gap is validation less train loss. Time per step is relative to none, from the fastest tenth of the steps."
+        + baselines
+        * any(row.baseline for row in rows)
     )
 
 
-def verdict(rows: Sequence[Row]) -> str:
-    """Say in one sentence what came out."""
-    winner = rows[0]
-    if math.isnan(winner.loss):
+def winner(rows: Sequence[Row]) -> Row:
+    """Return the best row that is no baseline."""
+    return next(row for row in rows if not row.baseline)
+
+
+def best_baseline(rows: Sequence[Row], metric: Metric) -> Row | None:
+    """Return the baseline with the best metric, if there is one."""
+    found = [row for row in rows if row.baseline and math.isfinite(row.valid.mean)]
+    return min(found, key=lambda row: -row.valid.mean if metric.higher_is_better else row.valid.mean, default=None)
+
+
+def verdict(rows: Sequence[Row], metric: Metric) -> str:
+    """Say in a sentence or two what came out."""
+    best, baseline = winner(rows), best_baseline(rows, metric)
+    found = _verdict(best, next(row for row in rows if row.method == NONE), metric)
+    if baseline is None or math.isnan(best.loss):
+        return found
+    theirs, value = _value(baseline, metric), _value(best, metric)
+    mine = "the model without regularization" if best.method == NONE else best.method
+    if metric.better(best.valid.mean, baseline.valid.mean):
+        return f"{found} The best baseline, {baseline.method} (no training), has validation {metric.name} {theirs}."
+    return (
+        f"{found} But {mine} does not beat the baseline {baseline.method}, which needs no training: "
+        f"validation {metric.name} {value} against {theirs}."
+    )
+
+
+def _verdict(best: Row, none: Row, metric: Metric) -> str:
+    if math.isnan(best.loss):
         return "Every run diverged; lower the learning rate."
-    if winner.difference is None:
-        return "No method is ahead of none on this text with these settings."
-    none = next(row for row in rows if row.method == NONE)
-    difference, half = winner.difference.mean, winner.difference.half
-    start = f"{winner.method} leads: {100 * -math.expm1(difference):.1f} % less validation perplexity than none"
+    if best.difference is None:
+        return "No method is ahead of none on these data with these settings."
     if not math.isfinite(none.loss):
-        return f"{winner.method} leads; none diverged."
+        return f"{best.method} leads; none diverged."
+    start = f"{best.method} leads: {_lead(best, none, metric)}"
+    difference, half = best.difference.mean, best.difference.half
     if math.isnan(half):
         return f"{start}, on one seed; more seeds would tell whether that is luck."
     if difference + half < 0:
@@ -80,7 +125,20 @@ def verdict(rows: Sequence[Row]) -> str:
     return f"{start}, but the 95 % interval of the paired difference includes 0; more seeds would tell."
 
 
-def test_line(rows: Sequence[Row]) -> str:
-    """Return the test perplexities, which only the winner and none have."""
-    found = [f"{row.method} {spread(row.test)}" for row in rows if row.test is not None]
-    return f"Test perplexity, looked at once the ranking stood: {', '.join(found)}." if found else ""
+def _lead(best: Row, none: Row, metric: Metric) -> str:
+    """Return a share where that means something, else both values: less loss need not be a better metric."""
+    mine, base = best.valid.mean, none.valid.mean
+    if not metric.higher_is_better and 0 < mine < base:
+        return f"{100 * (1 - mine / base):.1f} % less validation {metric.name} than none"
+    return f"validation {metric.name} {_value(best, metric)}, none {_value(none, metric)}"
+
+
+def _value(row: Row, metric: Metric) -> str:
+    return _minus(f"{row.valid.mean:.{metric.digits}f} {metric.unit}".rstrip())
+
+
+def test_line(rows: Sequence[Row], metric: Metric) -> str:
+    """Return the test results, which only the winner, none and baselines have."""
+    found = [f"{row.method} {spread(row.test, metric.digits)}" for row in rows if row.test is not None]
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"Test {metric.name}{unit}, looked at once the ranking stood: {'; '.join(found)}." if found else ""

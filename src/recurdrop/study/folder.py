@@ -33,6 +33,7 @@ class Folder:
         Raises:
             ValueError: it can't be written, holds something else, or has other settings.
         """
+        settings = records.plain(settings)
         file = self.path / "settings.json"
         elsewhere = "Choose another folder with --out."
         try:

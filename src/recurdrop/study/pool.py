@@ -11,15 +11,14 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 from multiprocessing.queues import SimpleQueue
 from typing import NamedTuple
 
-from recurdrop.data.text import Corpus
-from recurdrop.methods import Method
 from recurdrop.study.folder import Folder
-from recurdrop.train.config import Config
-from recurdrop.train.loop import train
+from recurdrop.study.setup import Setup
 
 OnEpoch = Callable[[str, int, int], None]
 _MOST = 8
 _events: SimpleQueue[tuple[str, int, int]]
+_setup: Setup
+_folder: Folder
 
 
 class Job(NamedTuple):
@@ -27,12 +26,10 @@ class Job(NamedTuple):
 
     Attributes:
         label: of the method.
-        method: None for none.
-        seed: of initial weights and noise.
+        seed: of initial weights, noise and order of the batches.
     """
 
     label: str
-    method: Method | None
     seed: int
 
 
@@ -42,31 +39,28 @@ def cores() -> int:
     return min(usable, _MOST)
 
 
-def run_all(
-    jobs: Sequence[Job], corpus: Corpus, config: Config, folder: Folder, workers: int, on_epoch: OnEpoch
-) -> None:
+def run_all(jobs: Sequence[Job], setup: Setup, folder: Folder, workers: int, on_epoch: OnEpoch) -> None:
     """Do all jobs; each finished one is in the folder at once.
 
     An exception, Ctrl-C among them, stops the workers; only the runs they were in are lost.
 
     Args:
         jobs: what to run, in this order.
-        corpus: the text.
-        config: settings.
+        setup: what they share.
         folder: where records and weights go.
         workers: processes; 0 runs everything in this one.
         on_epoch: called with label, seed and epochs done.
     """
     if workers == 0:
         for job in jobs:
-            _do(job, corpus, config, folder, on_epoch)
+            _do(job, setup, folder, on_epoch)
         return
     context = multiprocessing.get_context("spawn")
     events: SimpleQueue[tuple[str, int, int]] = context.SimpleQueue()
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(workers, context, _start_worker, (events,)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (events, setup, folder)) as pool:
         try:
-            pending: set[Future[None]] = {pool.submit(_do_in_worker, job, corpus, config, folder) for job in jobs}
+            pending: set[Future[None]] = {pool.submit(_do_in_worker, job) for job in jobs}
             while pending:
                 done, pending = wait(pending, timeout=0.1)
                 while not events.empty():
@@ -79,21 +73,18 @@ def run_all(
             raise
 
 
-def _do(job: Job, corpus: Corpus, config: Config, folder: Folder, on_epoch: OnEpoch) -> None:
-    record, weights = train(
-        corpus, config, job.label, job.method, job.seed, lambda epoch: on_epoch(job.label, job.seed, epoch)
-    )
-    folder.save(record, weights)
+def _do(job: Job, setup: Setup, folder: Folder, on_epoch: OnEpoch) -> None:
+    folder.save(*setup.run(job.label, job.seed, lambda epoch: on_epoch(job.label, job.seed, epoch)))
 
 
-def _do_in_worker(job: Job, corpus: Corpus, config: Config, folder: Folder) -> None:
-    _do(job, corpus, config, folder, lambda *event: _events.put(event))
+def _do_in_worker(job: Job) -> None:
+    _do(job, _setup, _folder, lambda *event: _events.put(event))
 
 
-def _start_worker(events: SimpleQueue[tuple[str, int, int]]) -> None:
-    """Leave Ctrl-C to the parent, and end when the parent does, even if it was killed."""
-    global _events
-    _events = events
+def _start_worker(events: SimpleQueue[tuple[str, int, int]], setup: Setup, folder: Folder) -> None:
+    """Take the data once; leave Ctrl-C to the parent, and end when the parent does, even if it was killed."""
+    global _events, _setup, _folder
+    _events, _setup, _folder = events, setup, folder
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

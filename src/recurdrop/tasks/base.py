@@ -11,28 +11,13 @@ import numpy as np
 from torch import Tensor, nn
 
 from recurdrop.models.settings import TrainingSettings
+from recurdrop.records import Metric as Metric
 
 Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
 Batch = tuple[Any, ...]
 D = TypeVar("D")
 M = TypeVar("M")
-
-
-class Metric(NamedTuple):
-    """What a task is judged by.
-
-    Attributes:
-        name: as people say it, "perplexity" or "MAE".
-        unit: of its values, "" for none.
-        higher_is_better: whether more is better.
-        digits: behind the point, where it is printed.
-    """
-
-    name: str
-    unit: str = ""
-    higher_is_better: bool = False
-    digits: int = 2
 
 
 class Step(NamedTuple):

@@ -1,18 +1,13 @@
-"""What a run ran on: packages, machine, settings, text."""
+"""What a run ran on: packages and machine."""
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 from importlib import metadata
-from typing import Any
 
-import torch
 from torch import nn
 
 import recurdrop as rd
-from recurdrop.data.text import Corpus
-from recurdrop.train.config import Config
 
 PACKAGES = ("recurdrop", "torch", "numpy", "lightning", "typer", "rich", "matplotlib", "jinja2")
 
@@ -29,23 +24,7 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def describe_run(model: nn.Module, corpus: Corpus, config: Config) -> dict[str, Any]:
-    """Return the fields of a record that say what ran: `config`, `text`, `versions`, `machine`."""
-    backends = sorted({use.backend for use in rd.describe(model).uses})
-    return {
-        "config": dataclasses.asdict(config),
-        "text": {
-            "name": corpus.name,
-            "sha256": corpus.sha256,
-            "vocabulary": len(corpus.words),
-            "train": len(corpus.train),
-            "valid": len(corpus.valid),
-            "test": len(corpus.test),
-        },
-        "versions": versions(),
-        "machine": {
-            "platform": platform.platform(),
-            "threads": torch.get_num_threads(),
-            "backend": ", ".join(backends) or "torch",
-        },
-    }
+def machine(model: nn.Module, threads: int) -> dict[str, str | int]:
+    """Return platform, threads, and the backends that run a model in training."""
+    backends = sorted({use.backend for use in rd.describe(model.train()).uses})
+    return {"platform": platform.platform(), "threads": threads, "backend": ", ".join(backends) or "torch"}
