@@ -146,10 +146,10 @@ def test_orthogonal_weights_and_one_hot_characters() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("zaremba", "a published model goes by its name; got 'zaremba'. Choose among zaremba-small"),
+        ("zaremba", "a published model goes by its name; got 'zaremba'. Choose among awd-lstm-enwik8"),
         (dataclasses.replace(TINY, widths=()), "settings need widths"),
         (dataclasses.replace(TINY, cell="qrnn"), "a cell of lstm, gru, rnn"),
-        (dataclasses.replace(TINY, init="xavier"), "an init of uniform, embedding, orthogonal"),
+        (dataclasses.replace(TINY, init="xavier"), "an init of uniform, embedding, frequencies, orthogonal"),
         (dataclasses.replace(TINY, widths=(6,), tied=True), "is as wide as the embedding; got 6. Make it 4"),
         (dataclasses.replace(TINY, widths=(6, 4), noise=("zoneout",)), "unequal widths are LSTM layers with .* awd"),
         (dataclasses.replace(TINY, noise=("zonout",)), "a method must be one that recurdrop has"),

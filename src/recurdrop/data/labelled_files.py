@@ -1,0 +1,102 @@
+"""Labelled texts in files: tables, the IMDB reviews, a folder for each class."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from recurdrop.data.tables import column, content, read_table
+from recurdrop.data.text import read
+from recurdrop.errors import invalid
+
+PARTS = ("train", "valid", "test")
+_SUFFIXES = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".parquet")
+_IMDB = re.compile(rb"[01]\t\d+\t\d+\t")
+_IMDB_CLASSES = {"0": "neg", "1": "pos"}
+_UNLABELLED = "unsup"
+
+
+class Rows(NamedTuple):
+    """Texts and their classes, as read.
+
+    Attributes:
+        texts: the texts.
+        labels: the class of each, by name.
+        missing: rows left out, since text or label is missing.
+    """
+
+    texts: list[str]
+    labels: list[str]
+    missing: int = 0
+
+
+def read_rows(source: Path, *, text: str, label: str) -> dict[str, Rows]:
+    """Read labelled texts.
+
+    A file is a table with a header, CSV, TSV or Parquet. A folder holds `train` and `test`, perhaps `valid`, each as
+    such a file, or as a folder with one of .txt files for each class, as in aclImdb (whose `unsup` is left out). A
+    .tsv file without a header whose rows are label (0 or 1), id, rating and text is IMDB's: cut at the first three
+    tabs only, since texts hold tabs.
+
+    Args:
+        source: file or folder.
+        text: the column of texts.
+        label: the column of labels: strings, integers or truth values.
+
+    Returns:
+        The rows by part; those of a single file under "".
+
+    Raises:
+        ValueError: files or columns are missing, or damaged.
+    """
+    if not source.is_dir():
+        return {"": _file(source, text, label)}
+    found = {part: place for part in PARTS if (place := _place(source, part)) is not None}
+    if not {"train", "test"} <= set(found):
+        rule = "a folder of labelled texts must hold train and test, each as .csv, .tsv, .parquet, or a folder"
+        raise invalid(rule, f"{source} with {', '.join(found) or 'neither'}", "Or give one file, which is split.")
+    return {part: _folder(place) if place.is_dir() else _file(place, text, label) for part, place in found.items()}
+
+
+def _place(source: Path, part: str) -> Path | None:
+    if (source / part).is_dir():
+        return source / part
+    return next((path for suffix in _SUFFIXES if (path := source / f"{part}{suffix}").exists()), None)
+
+
+def _file(path: Path, text: str, label: str) -> Rows:
+    if path.name.endswith((".tsv", ".tsv.gz")) and _IMDB.match(content(path)):
+        return _imdb(path)
+    frame = read_table(path)
+    texts, labels = column(frame, text, "--text"), column(frame, label, "--label")
+    there = texts.notna() & labels.notna()
+    return Rows(texts[there].astype(str).tolist(), _classes(labels[there], label), int((~there).sum()))
+
+
+def _classes(labels: pd.Series, name: str) -> list[str]:
+    if pd.api.types.is_float_dtype(labels):  # a missing label makes floats of integers
+        if (labels % 1 != 0).any():
+            value = f"{labels[labels % 1 != 0].iloc[0]} in {name!r}"
+            raise invalid("labels must be classes, not real numbers", value, "Name the column of classes as --label.")
+        labels = labels.astype(int)
+    return [str(value).strip() for value in labels]
+
+
+def _imdb(path: Path) -> Rows:
+    rows = [line.split("\t", 3) for line in read(path).split("\n") if line]
+    for number, row in enumerate(rows, 1):
+        if len(row) != 4 or row[0] not in _IMDB_CLASSES:
+            rule = "each line must be label (0 or 1), id, rating and text, with tabs between"
+            raise invalid(rule, f"{path}, whose line {number} is not", "Take the file as published.")
+    return Rows([row[3] for row in rows], [_IMDB_CLASSES[row[0]] for row in rows])
+
+
+def _folder(place: Path) -> Rows:
+    paths = sorted(path for path in place.glob("*/*.txt") if path.parent.name != _UNLABELLED)
+    if not paths:
+        rule = "a folder of labelled texts must hold a folder of .txt files for each class"
+        raise invalid(rule, str(place), "Unpack the archive again.")
+    return Rows([read(path) for path in paths], [path.parent.name for path in paths])

@@ -1,0 +1,177 @@
+"""Temporal order: what noise on the memory costs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from recurdrop.data.order import CLASSES, SYMBOLS, sequences
+from recurdrop.errors import invalid
+from recurdrop.models.classify import ClassifierSettings, SequenceClassifier
+from recurdrop.models.recurrent import RecurrentSettings
+from recurdrop.models.settings import TrainingSettings
+from recurdrop.tasks.base import PARTS, Batch, Metric, Part, Score, Step, Task
+from recurdrop.tasks.classify import class_logs, scored
+
+SCORED = 250
+"""Sequences of a batch without gradients."""
+
+
+@dataclass(frozen=True)
+class OrderData:
+    """The sequences.
+
+    Attributes:
+        length: T, steps.
+        low: the first symbol stands before this step; a third of the length if None.
+        high: the second stands between `low` and this step; two thirds if None.
+        batches_per_epoch: batches of an epoch, all drawn anew.
+        scored: sequences that validate, and as many that test.
+
+    Raises:
+        ValueError: ranges that don't lie in the sequence, or counts below 1.
+    """
+
+    length: int = 30
+    low: int | None = None
+    high: int | None = None
+    batches_per_epoch: int = 200
+    scored: int = 1000
+
+    def __post_init__(self) -> None:
+        low, high = self.ends
+        if not 1 <= low < high <= self.length:
+            rule = "the ends of the two ranges must be 1 <= low < high <= length"
+            raise invalid(rule, (low, high, self.length), "Leave low and high out for thirds of the length.")
+        for name in ("batches_per_epoch", "scored"):
+            if getattr(self, name) < 1:
+                raise invalid(f"{name} must be 1 or more", getattr(self, name), "Give e.g. 200.")
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The ends of the two ranges."""
+        return (
+            self.length // 3 if self.low is None else self.low,
+            2 * self.length // 3 if self.high is None else self.high,
+        )
+
+
+@dataclass(frozen=True)
+class OrderSettings(RecurrentSettings):
+    """The model: symbols enter one-hot, the last output gives the class.
+
+    Attributes:
+        hidden: H, width of the recurrent layers.
+        init_range: all weights and biases start uniform between it and its negative.
+        forget_bias: what an LSTM's forget gate starts from instead, 1 as in Gers et al. 2000 and Jozefowicz et al.
+            2015; with 0, half the memory is lost at each step and training takes far longer.
+    """
+
+    hidden: int = 256
+    init_range: float = 0.05
+    forget_bias: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.init_range <= 0:
+            raise invalid("init_range must be above 0", self.init_range, "Give e.g. 0.05.")
+
+
+class OrderTask(Task[OrderData, OrderSettings]):
+    """The temporal order problem, with which Semeniuta et al. 2016 (arXiv:1603.05118) show memory loss.
+
+    Training never sees a batch twice: each follows from seed, epoch and its place. Training, validation and test
+    sequences to be scored are fixed.
+    """
+
+    kind = "temporal-order"
+    Data = OrderData
+    Model = OrderSettings
+    loss_unit = "nats per sequence"
+    metric = Metric("accuracy", higher_is_better=True, digits=4)
+
+    def __init__(self, data: OrderData) -> None:
+        self.data = data
+        self.name = f"temporal order, {data.length} steps"
+        self._scored = {part: self._drawn(data.scored, place) for place, part in enumerate(PARTS)}
+        digest = hashlib.sha256()
+        for symbols, labels in self._scored.values():
+            digest.update(symbols.tobytes() + labels.tobytes())
+        self.sha256 = digest.hexdigest()
+        self.sizes = {
+            "batches per epoch": data.batches_per_epoch,
+            "valid": data.scored,
+            "test": data.scored,
+            "steps": data.length,
+            "classes": len(CLASSES),
+        }
+
+    @classmethod
+    def load(cls, source: Path, data: OrderData) -> OrderTask:
+        """Draw the sequences that are scored; nothing is read."""
+        return cls(data)
+
+    def build(self, model: OrderSettings) -> SequenceClassifier:
+        """Make a classifier of sequences of symbols."""
+        settings = ClassifierSettings(model.cell, model.hidden, model.layers, model.noise, embedding=0)
+        made = SequenceClassifier(SYMBOLS, len(CLASSES), settings)
+        for parameter in made.parameters():
+            if parameter.requires_grad:
+                nn.init.uniform_(parameter, -model.init_range, model.init_range)
+        for name, parameter in made.rnn.named_parameters() if model.cell == "lstm" else ():
+            if name.startswith("bias"):  # torch adds two biases up
+                nn.init.constant_(parameter.chunk(4)[1], model.forget_bias if "_ih_" in name else 0.0)
+        return made
+
+    def batches(self, training: TrainingSettings, epoch: int, seed: int) -> Sequence[Batch]:
+        """Return the batches of an epoch: symbols (B, T) and labels (B,)."""
+        return _Drawn(self, training.batch, epoch, seed)
+
+    def step(self, model: nn.Module, batch: Batch, state: Any, training: TrainingSettings) -> Step:
+        """Return the cross-entropy of a batch."""
+        symbols, labels = batch
+        return Step(F.cross_entropy(model(symbols), labels), len(labels))
+
+    def score(self, model: nn.Module, part: Part, *, samples: int = 0) -> Score:
+        """Return cross-entropy, accuracy and macro F1; probabilities are averaged over passes with noise."""
+        symbols, labels = self._scored[part]
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            found = [class_logs(model, x.to(device), samples=samples) for x in torch.from_numpy(symbols).split(SCORED)]
+        return scored(torch.cat(found).numpy(), labels)
+
+    def baselines(self, part: Part) -> Mapping[str, Score]:
+        """Return the score of one class for all, every class being equally probable."""
+        labels = self._scored[part][1]
+        return {"one class": scored(np.full((len(labels), len(CLASSES)), -np.log(len(CLASSES))), labels)}
+
+    def _drawn(self, count: int, *seed: int) -> tuple[Any, Any]:
+        low, high = self.data.ends
+        return sequences(np.random.default_rng(seed), count, length=self.data.length, low=low, high=high)
+
+
+class _Drawn(Sequence[Batch]):
+    """Batches that are drawn when they are asked for."""
+
+    def __init__(self, task: OrderTask, batch: int, epoch: int, seed: int) -> None:
+        self.task, self.batch, self.epoch, self.seed = task, batch, epoch, seed
+
+    def __len__(self) -> int:
+        return self.task.data.batches_per_epoch
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return a batch."""
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        drawn = self.task._drawn(self.batch, self.seed, self.epoch, place % len(self))
+        return tuple(torch.from_numpy(array) for array in drawn)
