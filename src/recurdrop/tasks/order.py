@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from recurdrop.data.order import CLASSES, SYMBOLS, sequences
 from recurdrop.errors import invalid
-from recurdrop.models.classify import ClassifierSettings, SequenceClassifier
-from recurdrop.models.recurrent import RecurrentSettings
+from recurdrop.models.classify import SequenceClassifier
+from recurdrop.models.order import OrderSettings, order_classifier
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.tasks.base import PARTS, Batch, Metric, Part, Score, Step, Task
 from recurdrop.tasks.classify import class_logs, scored
@@ -64,27 +64,6 @@ class OrderData:
         )
 
 
-@dataclass(frozen=True)
-class OrderSettings(RecurrentSettings):
-    """The model: symbols enter one-hot, the last output gives the class.
-
-    Attributes:
-        hidden: H, width of the recurrent layers.
-        init_range: all weights and biases start uniform between it and its negative.
-        forget_bias: what an LSTM's forget gate starts from instead, 1 as in Gers et al. 2000 and Jozefowicz et al.
-            2015; with 0, half the memory is lost at each step and training takes far longer.
-    """
-
-    hidden: int = 256
-    init_range: float = 0.05
-    forget_bias: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.init_range <= 0:
-            raise invalid("init_range must be above 0", self.init_range, "Give e.g. 0.05.")
-
-
 class OrderTask(Task[OrderData, OrderSettings]):
     """The temporal order problem, with which Semeniuta et al. 2016 (arXiv:1603.05118) show memory loss.
 
@@ -121,15 +100,7 @@ class OrderTask(Task[OrderData, OrderSettings]):
 
     def build(self, model: OrderSettings) -> SequenceClassifier:
         """Make a classifier of sequences of symbols."""
-        settings = ClassifierSettings(model.cell, model.hidden, model.layers, model.noise, embedding=0)
-        made = SequenceClassifier(SYMBOLS, len(CLASSES), settings)
-        for parameter in made.parameters():
-            if parameter.requires_grad:
-                nn.init.uniform_(parameter, -model.init_range, model.init_range)
-        for name, parameter in made.rnn.named_parameters() if model.cell == "lstm" else ():
-            if name.startswith("bias"):  # torch adds two biases up
-                nn.init.constant_(parameter.chunk(4)[1], model.forget_bias if "_ih_" in name else 0.0)
-        return made
+        return order_classifier(SYMBOLS, len(CLASSES), model)
 
     def batches(self, training: TrainingSettings, epoch: int, seed: int) -> Sequence[Batch]:
         """Return the batches of an epoch: symbols (B, T) and labels (B,)."""
