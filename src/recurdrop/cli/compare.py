@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recurdrop.records import Row, RunRecord
     from recurdrop.study.compare import Comparison
 
-_NARROWEST = 110
+_NARROWEST = 120
 
 
 def compare(

@@ -132,7 +132,7 @@ class ForecastTask(Task[ForecastData, ForecastModel]):
     kind: ClassVar[str] = "forecast"
     Data: ClassVar[type] = ForecastData
     Model: ClassVar[type] = ForecastModel
-    loss_unit: ClassVar[str] = "standard deviations (squared for MSE)"
+    loss_unit: ClassVar[str] = "σ of target"
 
     def __init__(self, series: Series, data: ForecastData, name: str, sha256: str) -> None:
         self.series, self.data, self.name, self.sha256 = series, data, name, sha256
