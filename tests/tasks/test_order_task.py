@@ -19,10 +19,23 @@ def task() -> OrderTask:
 
 
 def test_ranges_are_thirds_of_the_length_unless_given() -> None:
-    assert OrderData().ends == (10, 20)
-    assert OrderData(length=100).ends == (33, 66)
-    assert OrderData(length=100, low=5).ends == (5, 66)
-    assert OrderData(length=100, low=5, high=7).ends == (5, 7)
+    assert OrderData().ends(30) == (10, 20)
+    assert OrderData(length=100).ends(100) == (33, 66)
+    assert OrderData(length=100, low=5).ends(100) == (5, 66)
+    assert OrderData(length=100, low=5, high=7).ends(100) == (5, 7)
+
+
+def test_sequences_of_training_grow() -> None:
+    data = OrderData(length=60, first=30, hold=2, growth=20, batches_per_epoch=1, scored=2)
+    assert [data.steps(epoch) for epoch in range(5)] == [30, 30, 50, 60, 60]
+    assert [OrderData(length=60).steps(epoch) for epoch in (0, 9)] == [60, 60]
+    grown = OrderTask(data)
+    assert [tuple(grown.batches(TRAINING, epoch, 1)[0][0].shape) for epoch in (0, 2, 4)] == [
+        (TRAINING.batch, 30),
+        (TRAINING.batch, 50),
+        (TRAINING.batch, 60),
+    ]
+    assert grown._scored["valid"][0].shape == (2, 60)
 
 
 def test_each_batch_is_drawn_anew_and_follows_from_seed_epoch_and_place(task: OrderTask) -> None:
@@ -93,11 +106,16 @@ def test_an_order_task_can_be_pickled_and_its_hash_follows_the_data(task: OrderT
 
 @pytest.mark.parametrize(
     "settings",
-    [{"length": 2}, {"low": 0}, {"low": 20}, {"high": 31}, {"batches_per_epoch": 0}, {"scored": 0}],
+    [{"length": 2}, {"first": 2}, {"low": 0}, {"low": 20}, {"high": 31}, {"batches_per_epoch": 0}, {"scored": 0}],
 )
 def test_order_settings_that_break_a_rule_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be 1"):
         OrderData(**settings)
+
+
+def test_growth_below_0_is_refused() -> None:
+    with pytest.raises(ValueError, match="hold and growth must be 0 or more"):
+        OrderData(first=20, growth=-1)
 
 
 def test_a_range_of_0_is_refused() -> None:

@@ -30,7 +30,10 @@ class OrderData:
     """The sequences.
 
     Attributes:
-        length: T, steps.
+        length: T, steps of the sequences that are scored, and of those of training once it has grown.
+        first: steps in the first epochs of training; `length` if None.
+        hold: epochs of that length.
+        growth: steps that each later epoch adds.
         low: the first symbol stands before this step; a third of the length if None.
         high: the second stands between `low` and this step; two thirds if None.
         batches_per_epoch: batches of an epoch, all drawn anew.
@@ -41,27 +44,35 @@ class OrderData:
     """
 
     length: int = 30
+    first: int | None = None
+    hold: int = 0
+    growth: int = 0
     low: int | None = None
     high: int | None = None
     batches_per_epoch: int = 200
     scored: int = 1000
 
     def __post_init__(self) -> None:
-        low, high = self.ends
-        if not 1 <= low < high <= self.length:
-            rule = "the ends of the two ranges must be 1 <= low < high <= length"
-            raise invalid(rule, (low, high, self.length), "Leave low and high out for thirds of the length.")
+        for length in {self.length, self.steps(0)}:
+            low, high = self.ends(length)
+            if not 1 <= low < high <= length:
+                rule = "the ends of the two ranges must be 1 <= low < high <= length"
+                raise invalid(rule, (low, high, length), "Leave low and high out for thirds of the length.")
+        if self.hold < 0 or self.growth < 0:
+            raise invalid("hold and growth must be 0 or more", (self.hold, self.growth), "Give e.g. 14 and 10.")
         for name in ("batches_per_epoch", "scored"):
             if getattr(self, name) < 1:
                 raise invalid(f"{name} must be 1 or more", getattr(self, name), "Give e.g. 200.")
 
-    @property
-    def ends(self) -> tuple[int, int]:
-        """The ends of the two ranges."""
-        return (
-            self.length // 3 if self.low is None else self.low,
-            2 * self.length // 3 if self.high is None else self.high,
-        )
+    def ends(self, length: int) -> tuple[int, int]:
+        """Return the ends of the two ranges in sequences of a length."""
+        return length // 3 if self.low is None else self.low, 2 * length // 3 if self.high is None else self.high
+
+    def steps(self, epoch: int) -> int:
+        """Return the length of an epoch's sequences."""
+        if self.first is None:
+            return self.length
+        return min(self.length, self.first + self.growth * max(0, epoch + 1 - self.hold))
 
 
 class OrderTask(Task[OrderData, OrderSettings]):
@@ -80,7 +91,7 @@ class OrderTask(Task[OrderData, OrderSettings]):
     def __init__(self, data: OrderData) -> None:
         self.data = data
         self.name = f"temporal order, {data.length} steps"
-        self._scored = {part: self._drawn(data.scored, place) for place, part in enumerate(PARTS)}
+        self._scored = {part: self._drawn(data.length, data.scored, place) for place, part in enumerate(PARTS)}
         digest = hashlib.sha256()
         for symbols, labels in self._scored.values():
             digest.update(symbols.tobytes() + labels.tobytes())
@@ -124,9 +135,9 @@ class OrderTask(Task[OrderData, OrderSettings]):
         labels = self._scored[part][1]
         return {"one class": scored(np.full((len(labels), len(CLASSES)), -np.log(len(CLASSES))), labels)}
 
-    def _drawn(self, count: int, *seed: int) -> tuple[Any, Any]:
-        low, high = self.data.ends
-        return sequences(np.random.default_rng(seed), count, length=self.data.length, low=low, high=high)
+    def _drawn(self, length: int, count: int, *seed: int) -> tuple[Any, Any]:
+        low, high = self.data.ends(length)
+        return sequences(np.random.default_rng(seed), count, length=length, low=low, high=high)
 
 
 class _Drawn(Sequence[Batch]):
@@ -144,5 +155,6 @@ class _Drawn(Sequence[Batch]):
             return [self[i] for i in range(*place.indices(len(self)))]
         if not -len(self) <= place < len(self):
             raise IndexError(place)
-        drawn = self.task._drawn(self.batch, self.seed, self.epoch, place % len(self))
+        length = self.task.data.steps(self.epoch)
+        drawn = self.task._drawn(length, self.batch, self.seed, self.epoch, place % len(self))
         return tuple(torch.from_numpy(array) for array in drawn)
