@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import wave
 from pathlib import Path
@@ -59,7 +60,13 @@ def test_a_clip_follows_from_seed_part_and_number_alone() -> None:
     one, other = first.clip("train", 3), Mixer(recordings(), settings, seed=1).clip("train", 3)
     assert np.array_equal(one.wave, other.wave)
     assert one.ends == other.ends
-    for changed in (first.clip("train", 4), first.clip("test", 3), Mixer(recordings(), settings, 2).clip("train", 3)):
+    same = recordings()
+    alike = dataclasses.replace(same, parts=dict.fromkeys(same.parts, same.parts["train"]))
+    for changed in (
+        first.clip("train", 4),
+        Mixer(alike, settings, 1).clip("test", 3),
+        Mixer(recordings(), settings, 2).clip("train", 3),
+    ):
         assert not np.array_equal(one.wave, changed.wave)
 
 

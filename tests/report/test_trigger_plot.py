@@ -42,7 +42,8 @@ def test_the_picture_shows_wave_probability_events_and_detections(figures: list[
     assert below.patches[1].get_edgecolor()[:3] == pytest.approx([int(METHOD[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     assert below.get_xlim() == (0, 2)
     assert above.get_title(loc="left") == "3 in $x_1$"
-    assert [text.get_text() for text in figures[0].legends[0].get_texts()][-1] == "trigger ends"
+    texts = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    assert texts == ["probability", "threshold", "detection", "trigger ends"]
 
 
 def test_events_need_not_be_known(figures: list[Figure]) -> None:

@@ -196,3 +196,12 @@ def test_a_task_can_be_pickled_and_read_from_a_folder(table: Path) -> None:
 def test_settings_that_break_a_rule_are_refused(table: Path, settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(table, **settings)
+
+
+def test_dropout_acts_on_the_last_output_alone_and_in_training(table: Path) -> None:
+    task = load(table)
+    model = task.build(ForecastModel(hidden=4, dropout=1.0))
+    window, _ = task.batches(TRAINING, 0, 0)[0]
+    torch.testing.assert_close(model(window), model.head.bias.expand(8))
+    model.eval()
+    torch.testing.assert_close(model(window), model.head(model.rnn(window)[0][:, -1])[:, 0])

@@ -66,6 +66,7 @@ def test_padding_and_the_future_change_nothing(task: MusicTask, fast: bool, cell
     frames = torch.stack([task.pieces["train"][3].float(), short.nan_to_num(9.0)])
     together = model(frames, torch.tensor([7, 4]))
     torch.testing.assert_close(together[1, :4], model(short[None, :4], torch.tensor([4]))[0])
+    torch.testing.assert_close(together[1, 4:], model.head.bias.expand(3, -1))
     torch.testing.assert_close(together[0, :2], model(frames[:1, :2], torch.tensor([2]))[0])
 
 
@@ -86,11 +87,11 @@ def test_fast_dropout_is_the_mean_over_masks(task: MusicTask) -> None:
     model.rnn.variance = "consistent"
     nn.init.constant_(model.head.bias, 0.3)
     frames = task.pieces["train"][4].float()[None]
-    model.head.weight.data *= 6
+    model.head.weight.data *= 40
     output = model.rnn(frames)[0].mean
     bits = torch.ones(4000, *output.shape).bernoulli_(0.5)
     sampled = F.linear(output * bits, model.head.weight, model.head.bias).sigmoid().mean(0)
-    torch.testing.assert_close(model(frames, torch.tensor([8])).sigmoid(), sampled, atol=0.02, rtol=0)
+    torch.testing.assert_close(model(frames, torch.tensor([8])).sigmoid(), sampled, atol=0.04, rtol=0)
 
 
 def test_rates_reach_their_layers(task: MusicTask) -> None:

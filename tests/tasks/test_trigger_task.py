@@ -88,10 +88,11 @@ def test_scores_are_those_of_the_probabilities(task: TriggerTask) -> None:
     stride, clips = 5, task._clips["valid"]
     targets = torch.from_numpy(clips.labels[:, 4::5])
     assert targets.shape == (4, 40)
-    perfect = task.score(Known(20 * targets - 10, stride), "valid")
+    perfect = task.score(Known(8 * targets - 4, stride), "valid")
     assert (perfect.metric, dict(perfect.others)) == (1, {"precision": 1, "recall": 1, "frame accuracy": 1})
-    assert perfect.loss == pytest.approx(math.log1p(math.exp(-10)))
-    logits = torch.linspace(-3, 3, 160).reshape(4, 40).sin() * 4
+    assert perfect.loss == pytest.approx(math.log1p(math.exp(-4)), rel=1e-5)
+    logits = (8 * targets - 4) * torch.linspace(0.5, 1, 160).reshape(4, 40)
+    logits[0] *= -1  # misses what there is and finds what there is not
     found = [detections(row.sigmoid().numpy(), 0.05, 0.5, 0.4) for row in logits]
     counts, score = compare(zip(found, clips.ends, strict=True), 0.4), task.score(Known(logits, stride), "valid")
     assert (score.metric, score.others["recall"]) == (counts.f1, counts.recall)
@@ -198,6 +199,16 @@ def test_tasks_can_be_pickled_and_say_what_they_hold(task: TriggerTask) -> None:
     assert torch.equal(again.batches(TRAINING, 3, 1)[0][0], task.batches(TRAINING, 3, 1)[0][0])
     assert (task.sizes["train"], task.sizes["recordings"]) == (7, 12)
     assert task.sizes["test triggers"] == sum(map(len, task._clips["test"].ends))
+
+
+def test_a_background_of_their_own_is_mixed_in(folder: Path, task: TriggerTask) -> None:
+    (folder / "background").mkdir()
+    save(folder / "background" / "hum.wav", 0.3 * np.sin(2 * np.pi * 50 / RATE * np.arange(12 * RATE)))
+    own = TriggerTask.load(folder, TriggerData(**{**SMALL, "noise": (-30.0, -30.0), "snr": (-100.0, -100.0)}))
+    spectrum = np.abs(np.fft.rfft(own.examples[0].wave.astype(float))) ** 2
+    assert spectrum[50 * 2] > 0.99 * spectrum.sum()
+    assert own.sha256 != task.sha256
+    assert own.sizes["recordings"] == 12
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import typer
 
 
 def fail(message: str) -> NoReturn:
@@ -31,13 +34,8 @@ def bad_input() -> Iterator[None]:
         fail(str(error))
 
 
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line.
-
-    Args:
-        arguments: what follows the command's name; `sys.argv` if None. Nothing at all asks for help.
-    """
-    need("typer", "rich")
+def app() -> typer.Typer:
+    """Return all commands."""
     import typer
 
     from recurdrop.cli.compare import compare
@@ -50,17 +48,29 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     from recurdrop.cli.reproduce import reproduce
     from recurdrop.cli.train import train
 
-    app = typer.Typer(
+    found = typer.Typer(
         help="Regularized recurrent layers for PyTorch: which method helps on your data?",
         add_completion=False,
     )
     for command in (compare, train, reproduce, evaluate, predict, generate, recipes, methods, doctor):
-        app.command("eval" if command is evaluate else None)(command)
+        found.command("eval" if command is evaluate else None)(command)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line.
+
+    Args:
+        arguments: what follows the command's name; `sys.argv` if None. Nothing at all asks for help.
+    """
+    need("typer", "rich")
+    import typer
+
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # The base of typer's usage errors; its module differs between typer's versions.
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
-        code = typer.main.get_command(app).main(words, prog_name="recurdrop", standalone_mode=False)
+        code = typer.main.get_command(app()).main(words, prog_name="recurdrop", standalone_mode=False)
     except usage_error as error:
         fail(f"{getattr(error, 'format_message', error.__str__)().rstrip('.')}. See recurdrop --help.")
     raise SystemExit(code or 0)

@@ -69,6 +69,8 @@ def compare(
 
     Each kind of data has defaults of its own, small enough for minutes; the report lists them. Interrupted, the same
     command goes on where it stopped. Results go to stdout, progress to stderr.
+
+    Example: recurdrop compare mytext.txt --methods awd,zaremba:0.3 --seeds 5
     """
     flags = {name: value for name, value in locals().items() if name in {*KEYS, *COMMON}}
     need("lightning", "matplotlib", "jinja2")

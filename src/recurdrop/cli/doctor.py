@@ -15,7 +15,10 @@ from recurdrop.train.environment import versions
 
 
 def doctor() -> None:
-    """Say versions, threads and devices, and which backends there are and why one is missing."""
+    """Say versions, threads and devices, and which backends there are and why one is missing.
+
+    Example: recurdrop doctor
+    """
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     facts = {
         **versions(),

@@ -25,7 +25,6 @@ def generate(
     Example: recurdrop generate recurdrop-runs/zaremba-small-seed1-1a2b3c4d --prompt "the company said" --words 50
     """
     need("lightning", "safetensors")
-    from recurdrop.data.text import END
     from recurdrop.errors import invalid
     from recurdrop.models.generate import generate as draw
     from recurdrop.tasks.language import LanguageTask
@@ -37,7 +36,7 @@ def generate(
             raise invalid("generate needs a run of a language model", found.recipe.kind, "Try recurdrop predict.")
         if words < 1:
             raise invalid("--words must be 1 or more", words, "The default is 100.")
-        start = found.task.numbers(prompt) if prompt else [found.task.corpus.words.index(END)]
+        start = found.task.numbers(prompt) if prompt else [found.task.start()]
         drawn = draw(found.model(), start, temperature=temperature, seed=seed)
         text = found.task.text([*(start if prompt else []), *itertools.islice(drawn, words)])
     sys.stdout.write(f"{text}\n")

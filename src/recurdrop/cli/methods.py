@@ -17,7 +17,10 @@ _NARROWEST = 130
 
 
 def methods(name: Annotated[str | None, typer.Argument(help="A method; all in brief without it.")] = None) -> None:
-    """List the methods, or print the page of one."""
+    """List the methods, or print the page of one.
+
+    Example: recurdrop methods zoneout
+    """
     console = Console(highlight=False)
     if name is None:
         _list(console)

@@ -14,6 +14,8 @@ from rich.table import Table
 from recurdrop import recipes as published
 from recurdrop.cli import fail
 
+_NARROWEST = 160
+
 
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this recipe as TOML, to copy and change.")] = None,
@@ -23,7 +25,10 @@ def recipes(
     Example: recurdrop recipes zaremba-medium > mine.toml
     """
     if name is None:
-        Console(highlight=False).print(_table())
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = max(console.width, _NARROWEST)
+        console.print(_table())
     elif name in published.names():
         file = resources.files(published).joinpath(f"{name}.toml")
         sys.stdout.write(file.read_text(encoding="utf-8"))

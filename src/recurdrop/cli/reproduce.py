@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recurdrop.cli import bad_input, need
+from recurdrop.cli import bad_input
 from recurdrop.cli.train import (
     AcceleratorOption,
     DataOption,
@@ -21,6 +21,7 @@ from recurdrop.cli.train import (
     SeedOption,
     SetOption,
     TensorBoardOption,
+    check_machine,
     fitted,
     prepared,
 )
@@ -45,7 +46,7 @@ def reproduce(
 
     Example: recurdrop reproduce jena-gru-dropout --data weather_2020.csv
     """
-    need("lightning", "safetensors", "matplotlib")
+    check_machine(accelerator, devices, precision, tensorboard)
     from recurdrop.train.results import append, measure
 
     run = prepared(recipe, data, changes, out, seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -40,10 +42,18 @@ def train(
 
     Example: recurdrop train zaremba-small --data ptb/ --set training.epochs=2
     """
-    need("lightning", "safetensors", "matplotlib")
+    check_machine(accelerator, devices, precision, tensorboard)
     run = prepared(recipe, data, changes, out, seed)
     fitted(run, accelerator, devices, precision, tensorboard)
     sys.stdout.write(f"Run: {run.folder}\n")
+
+
+def check_machine(accelerator: str, devices: int, precision: str, tensorboard: bool) -> None:
+    """Exit with what is wrong, or missing, before anything is read or written."""
+    need("lightning", "safetensors", "matplotlib", *["tensorboard"] * tensorboard)
+    if accelerator not in ("cpu", "gpu", "auto") or precision not in ("32", "bf16-mixed") or devices < 1:
+        given = f"{accelerator}, {precision}, {devices}"
+        fail(f"--accelerator is cpu, gpu or auto, --precision 32 or bf16-mixed, --devices 1 or more; got {given}.")
 
 
 def prepared(recipe: str, data: Path | None, changes: list[str] | None, out: Path | None, seed: int) -> Run:
@@ -57,9 +67,7 @@ def prepared(recipe: str, data: Path | None, changes: list[str] | None, out: Pat
 
 def fitted(run: Run, accelerator: str, devices: int, precision: str, tensorboard: bool) -> float:
     """Train under a bar, with a line an epoch on stderr; return the seconds it took."""
-    if accelerator not in ("cpu", "gpu", "auto") or precision not in ("32", "bf16-mixed") or devices < 1:
-        given = f"{accelerator}, {precision}, {devices}"
-        fail(f"--accelerator is cpu, gpu or auto, --precision 32 or bf16-mixed, --devices 1 or more; got {given}.")
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.callbacks import RichProgressBar
     from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -68,6 +76,7 @@ def fitted(run: Run, accelerator: str, devices: int, precision: str, tensorboard
 
     console = Console(stderr=True, highlight=False)
     metric, unit = run.task.metric, run.task.loss_unit
+    others = baselines(run), published(run)
     started = time.perf_counter()
 
     def on_epoch(module: Any) -> None:
@@ -75,14 +84,14 @@ def fitted(run: Run, accelerator: str, devices: int, precision: str, tensorboard
         console.print(
             f"epoch {len(module.curve)}: loss {point.train:.4f} train, {point.valid:.4f} valid ({unit}); "
             f"{metric.name} {point.train_metric:.{metric.digits}f}, {point.valid_metric:.{metric.digits}f}; "
-            f"lr {module.rate:.4g}"
+            f"lr {module.rate:.4g}",
+            soft_wrap=True,
         )
-        picture = curve(module.curve, run.recipe.name, unit, metric, baselines(run))
+        picture = curve(module.curve, run.recipe.name, metric, *others)
         write_bytes(run.folder / "curve.png", picture)
 
     logger = False
     if tensorboard:
-        need("tensorboard")
         logger = TensorBoardLogger(run.folder, name="", version="tensorboard")  # type: ignore[assignment]
     bars = [RichProgressBar(console_kwargs={"stderr": True})] if console.is_terminal else []
     try:
@@ -95,14 +104,23 @@ def fitted(run: Run, accelerator: str, devices: int, precision: str, tensorboard
                 callbacks=bars,
                 logger=logger,
             )
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and stop.code != 1:
-            raise
+    except MisconfigurationException as error:
+        fail(f"--accelerator and --devices must be what this machine has; {error}")
+    except KeyboardInterrupt:
         sys.stderr.write(f"recurdrop: stopped; {run.folder} is kept, the same command goes on from there.\n")
         raise typer.Exit(130) from None
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        raise typer.Exit()  # one of several processes; the first one goes on
     return time.perf_counter() - started
 
 
 def baselines(run: Run) -> dict[str, float]:
     """Return the metric of each baseline on the validation part."""
     return {name: score.metric for name, score in run.task.baselines("valid").items()}
+
+
+def published(run: Run) -> float | None:
+    """Return the published metric on the validation part; None where none is known."""
+    numbers = run.recipe.published
+    known = numbers is not None and numbers.metric == run.task.metric.name and math.isfinite(numbers.valid)
+    return numbers.valid if numbers is not None and known else None

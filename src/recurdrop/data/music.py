@@ -65,7 +65,7 @@ def _roll(piece: Any, where: str) -> Tensor:
     roll = np.zeros((len(piece), KEYS), dtype=np.bool_)
     for step, frame in enumerate(piece):
         for note in frame:
-            if type(note) is not int or not LOWEST <= note < LOWEST + KEYS:
+            if not isinstance(note, int) or not LOWEST <= note < LOWEST + KEYS:
                 rule = f"a note must be a whole number from {LOWEST} to {LOWEST + KEYS - 1}"
                 raise invalid(rule, f"{note!r} in frame {step} of {where}", "Give MIDI numbers of a piano's keys.")
             roll[step, note - LOWEST] = True

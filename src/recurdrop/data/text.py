@@ -43,22 +43,31 @@ class Corpus:
     test: NDArray[np.int64]
 
 
-def read(path: Path) -> str:
-    """Read a UTF-8 text file, plain or gzip-compressed (`.gz`).
+def read_bytes(path: Path) -> bytes:
+    """Read a file, plain or gzip-compressed (`.gz`).
 
     Raises:
-        ValueError: the file is missing, a folder, unreadable, empty, or no text.
+        ValueError: the file is missing, a folder, unreadable, or damaged.
     """
     if not path.exists():
         raise invalid("TEXT must be a file that exists", str(path), "Check the path.")
     if path.is_dir():
         raise invalid("TEXT must be a file", f"the folder {path}", "Give one of the files in it.")
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except PermissionError:
         raise invalid("TEXT must be readable", str(path), "Change its permissions.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise invalid("a .gz file must be whole gzip data", str(path), "Unpack it or copy it again.") from None
+
+
+def read(path: Path) -> str:
+    """Read a UTF-8 text file, plain or gzip-compressed (`.gz`).
+
+    Raises:
+        ValueError: the file is missing, a folder, unreadable, empty, or no text.
+    """
+    data = read_bytes(path)
     if not data.strip():
         raise invalid("TEXT must not be empty", str(path), "Give a text of 2000 words or more.")
     if b"\0" in data:

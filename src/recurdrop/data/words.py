@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from recurdrop.data.text import END, Corpus, read
+from recurdrop.data.text import END, Corpus, read, read_bytes
 from recurdrop.errors import invalid
 
 WHERE = {
@@ -52,7 +51,9 @@ def read_set(name: str, source: Path | None) -> Corpus:
         raise invalid(f"--data must be where {name} is", str(source), WHERE[name])
     if name in _FILES:
         texts = [read(_find(name, source, _FILES[name].format(part))) for part in _PARTS]
-        return _numbered(name, [[line.split() for line in text.split("\n")[:-1]] for text in texts])
+        return _numbered(
+            name, [[line.split() for line in text.rstrip(" ").removesuffix("\n").split("\n")] for text in texts]
+        )
     return _of_bytes(name, _find(name, source, name) if source.is_dir() else source)
 
 
@@ -97,7 +98,7 @@ def _numbered(name: str, parts: list[list[list[str]]]) -> Corpus:
 
 
 def _of_bytes(name: str, path: Path) -> Corpus:
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    data = read_bytes(path)
     if len(data) != _BYTES:
         raise invalid(f"{name} must have {_BYTES} bytes", f"{len(data)} in {path}", WHERE[name])
     symbols, numbers = np.unique(np.frombuffer(data, dtype=np.uint8), return_inverse=True)

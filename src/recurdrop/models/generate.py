@@ -10,7 +10,6 @@ from torch import nn
 from recurdrop.errors import invalid
 
 
-@torch.no_grad()
 def generate(
     model: nn.Module, prompt: Sequence[int], *, temperature: float = 1.0, seed: int | None = None
 ) -> Iterator[int]:
@@ -33,6 +32,13 @@ def generate(
     if not temperature >= 0:
         raise invalid("temperature must be 0 or more", temperature, "The default is 1.")
     generator = None if seed is None else torch.Generator().manual_seed(seed)
+    return _drawn(model, prompt, temperature, generator)
+
+
+@torch.no_grad()
+def _drawn(
+    model: nn.Module, prompt: Sequence[int], temperature: float, generator: torch.Generator | None
+) -> Iterator[int]:
     model.eval()
     device = next(model.parameters()).device
     words = torch.tensor(prompt, device=device)[:, None]

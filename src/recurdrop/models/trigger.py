@@ -55,8 +55,7 @@ class TriggerModel(nn.Module):
         label 1, so that training need not find those first; all else starts as in torch.
     Source:
         The trigger-word exercise of A. Ng's course "Sequence Models" (Coursera 2018): a convolution of width 15 and
-        stride 4, two GRU layers of 128 units. Its batch normalization is left out and its frames need not come whole:
-        the convolution is causal here.
+        stride 4, two GRU layers of 128 units. Here there is no batch normalization, and the convolution is causal.
 
     Args:
         bands: width of the features.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
@@ -14,7 +15,6 @@ from recurdrop.report.plots import BASE, METHOD, WORSE, png
 def curve(
     points: Sequence[Point],
     title: str,
-    loss_unit: str,
     metric: Metric,
     baselines: Mapping[str, float] = {},
     published: float | None = None,
@@ -24,10 +24,9 @@ def curve(
     Args:
         points: one an epoch.
         title: above the picture.
-        loss_unit: unused where the metric is shown; named in the caption of the x axis.
         metric: what the curves show.
-        baselines: the metric of each, drawn as dotted lines.
-        published: the value to reach, drawn as a dashed line.
+        baselines: the metric of each, drawn as dotted lines; one that is beyond three times the worst epoch is not.
+        published: the value to reach on the validation part, drawn as a dashed line.
 
     Returns:
         A PNG.
@@ -38,9 +37,9 @@ def curve(
     epochs = range(1, len(points) + 1)
     axes.plot(epochs, [p.train_metric for p in points], color=METHOD, linestyle=(0, (3, 1.5)), label="train")
     axes.plot(epochs, [p.valid_metric for p in points], color=METHOD, linewidth=1.9, label="validation")
-    values = [p.valid_metric for p in points]
+    worst = max((abs(p.valid_metric) for p in points if math.isfinite(p.valid_metric)), default=math.nan)
     for label, value in baselines.items():
-        if value < 3 * max(values):
+        if abs(value) <= 3 * worst:
             axes.axhline(value, color=BASE, linestyle=":", label=f"{label}, {value:.{digits}f}")
     if published is not None:
         axes.axhline(published, color=WORSE, linestyle="--", linewidth=1, label=f"published, {published:.{digits}f}")

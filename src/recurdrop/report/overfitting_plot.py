@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from recurdrop.errors import invalid
@@ -13,6 +14,7 @@ from recurdrop.errors import invalid
 # Okabe and Ito's palette, as in `report.plots`; grey is the run without regularization.
 COLORS = ("#7f7f7f", "#0072B2", "#D55E00", "#009E73", "#CC79A7")
 _DASHED = (0, (3, 1.5))
+_LONG = 45
 
 Curves = tuple[Sequence[float], Sequence[float]]
 """Values after each epoch: on the training part, on the validation part."""
@@ -40,24 +42,32 @@ def overfitting_plot(
         raise invalid(f"the picture holds 1 to {len(COLORS)} runs", len(runs), "Draw several pictures.")
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axes = figure.subplots()
+    handles: list[Line2D] = []
     for (name, (train, valid)), color in zip(runs.items(), COLORS, strict=False):
         if len(train) != len(valid) or not len(valid):
             rule = f"run {name!r} must have one value of each part for every epoch, one or more"
             raise invalid(rule, (len(train), len(valid)), "Give curves of one length.")
         epochs = range(1, len(valid) + 1)
-        axes.plot(epochs, train, color=color, linestyle=_DASHED, linewidth=1.3, label=f"{name}, training")
-        axes.plot(epochs, valid, color=color, linewidth=1.9, label=f"{name}, validation")
+        axes.plot(epochs, train, color=color, linestyle=_DASHED, linewidth=1.3)
+        axes.plot(epochs, valid, color=color, linewidth=1.9)
+        handles.append(Line2D([], [], color=color, linewidth=1.9, label=name))
         best = (max if higher_is_better else min)(range(len(valid)), key=valid.__getitem__)
         axes.plot(best + 1, valid[best], "o", color=color, markersize=6)
     if baseline is not None:
-        axes.axhline(baseline[1], color="black", linewidth=1, linestyle=":", label=f"{baseline[0]}, validation")
+        axes.axhline(baseline[1], color="black", linewidth=1, linestyle=":")
+        handles.append(Line2D([], [], color="black", linewidth=1, linestyle=":", label=f"{baseline[0]}, validation"))
+    handles.append(Line2D([], [], color="black", linewidth=1.9, label="validation"))
+    handles.append(Line2D([], [], color="black", linewidth=1.3, linestyle=_DASHED, label="training"))
     axes.set_xlabel("epoch (dot: best validation)")
     axes.set_ylabel(label, parse_math=False)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    columns = 1 if max(map(len, runs)) > _LONG else 2
+    legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
     return buffer.getvalue()

@@ -43,7 +43,7 @@ def trigger(
     seconds = len(wave) / rate
     above.plot(np.arange(len(wave)) / rate, wave, color=BASE, linewidth=0.5)
     above.set_ylabel("wave", fontsize=9)
-    edges = np.concatenate([np.arange(len(probabilities) + 1) * step])
+    edges = np.arange(len(probabilities) + 1) * step
     below.stairs(probabilities, edges, color=METHOD, fill=True, alpha=0.25, linewidth=0)
     below.stairs(probabilities, edges, baseline=None, color=METHOD, linewidth=1.5)
     below.axhline(threshold, color=BASE, linewidth=1, linestyle=(0, (3, 2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from recurdrop.models.build import build
 from recurdrop.models.language import cross_entropy, detached
 from recurdrop.models.settings import ModelSettings, TrainingSettings
 from recurdrop.models.stack import LanguageStack
-from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task
+from recurdrop.tasks.base import PARTS, Batch, Metric, Part, Score, Step, Task
 
 PROSE = "prose"
 CHARACTERS = ("ptb-char", "enwik8", "text8")
@@ -79,9 +80,13 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
         bits = data.set in CHARACTERS
         self.metric = Metric("bits per character", digits=3) if bits else Metric("perplexity", digits=1)
         self.sizes = {
-            **{part: len(getattr(corpus, part)) for part in ("train", "valid", "test")},
+            **{part: len(getattr(corpus, part)) for part in PARTS},
             "vocabulary": len(corpus.words),
         }
+        for part in PARTS:
+            if self.sizes[part] <= EVALUATION_STREAMS:
+                rule = f"the {part} part must have more than {EVALUATION_STREAMS} tokens"
+                raise invalid(rule, self.sizes[part], "Give a longer text.")
 
     @classmethod
     def load(cls, source: Path | None, data: LanguageData) -> LanguageTask:
@@ -156,7 +161,7 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
         if self.data.set == "ptb-char":
             parts = list(text.replace(" ", "_"))
         elif self.data.set in CHARACTERS:
-            parts = list(text)
+            parts = list(text.encode().decode("latin-1"))  # a symbol is a byte
         else:
             parts = tokenize(text)[:-1] if self.data.set == PROSE else text.split()
         found = [places.get(part, unknown) for part in parts]
@@ -167,10 +172,17 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
 
     def text(self, numbers: Sequence[int]) -> str:
         """Return words, or characters, as text, one line a sentence."""
-        parts = [self.corpus.words[number] for number in numbers]
-        joined = ("" if self.data.set in CHARACTERS else " ").join("\n" if part == END else part for part in parts)
-        joined = joined.replace("_", " ") if self.data.set == "ptb-char" else joined
-        return joined.replace(" \n ", "\n").strip()
+        parts = ["\n" if self.corpus.words[number] == END else self.corpus.words[number] for number in numbers]
+        if self.data.set == "ptb-char":
+            return "".join(parts).replace("_", " ").strip()
+        if self.data.set in CHARACTERS:
+            return "".join(parts).encode("latin-1").decode(errors="replace").strip()
+        return re.sub(" ?\n ?", "\n", " ".join(parts)).strip()
+
+    def start(self) -> int:
+        """Return the number of what ends a sentence, or of what comes nearest to it, to write after."""
+        marks = (END, "\n", " ", *self.corpus.words)
+        return next(self.corpus.words.index(mark) for mark in marks if mark in self.corpus.words)
 
     def _metric(self, loss: float) -> float:
         if self.metric.name == "perplexity":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,6 +103,9 @@ class TriggerTask(Task[TriggerData, TriggerSettings]):
         self, recordings: speech.Recordings, data: TriggerData, background: Sequence[NDArray[np.float32]] = ()
     ) -> None:
         self.name, self.sha256, self.data = recordings.name, recordings.sha256, data
+        if background:
+            found = [self.sha256, *(hashlib.sha256(wave.tobytes()).hexdigest() for wave in background)]
+            self.sha256 = hashlib.sha256("".join(found).encode()).hexdigest()
         self.mel = LogMel(recordings.rate, data.bands, data.window, data.hop)
         mixer = Mixer(recordings, data, data.seed, background)
         self._clips = {part: mixer.clips(part, getattr(data, part), self.mel) for part in PARTS}

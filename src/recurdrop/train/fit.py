@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,6 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 import recurdrop as rd
@@ -21,6 +21,7 @@ from recurdrop.errors import invalid
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.records import Point
 from recurdrop.tasks.base import Task
+from recurdrop.train import random_state
 from recurdrop.train.callbacks import NoiseSchedule
 from recurdrop.train.checkpoint import SafeCheckpoints, read_checkpoint, write_checkpoint
 from recurdrop.train.module import Training
@@ -89,7 +90,7 @@ def fit(
         raise invalid("training needs an end", training, "Set epochs, early_stop or least_lr.")
     if training.batch % devices:
         raise invalid("training.batch must divide among the processes", (training.batch, devices), "Change either.")
-    with _quiet(), isolate_rng():
+    with _quiet(), random_state.put_back(), _interruptible():
         L.seed_everything(seed, verbose=False)
         module = Training(task, task.build(model), training, seed, on_epoch)
         if training.curriculum:
@@ -119,8 +120,6 @@ def fit(
             use_distributed_sampler=False,
         )
         trainer.fit(module, ckpt_path=found)
-        if folder is not None:
-            trainer.save_checkpoint(folder / CHECKPOINT)
     return Fitted(module.model, tuple(module.curve), tuple(module.step_seconds), module.best)
 
 
@@ -136,7 +135,8 @@ class _Keep(Checkpoint):
         self.lowest = pl_module.lowest()
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        if time.monotonic() - self.last >= self.every and trainer.world_size == 1:
+        due = time.monotonic() - self.last >= self.every and trainer.world_size == 1
+        if due and not trainer.is_last_batch:  # from there on, Lightning would not finish the epoch
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -149,6 +149,19 @@ class _Keep(Checkpoint):
     def _save(self, trainer: L.Trainer) -> None:
         trainer.save_checkpoint(self.folder / CHECKPOINT)
         self.last = time.monotonic()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Leave Ctrl-C a `KeyboardInterrupt`: Lightning makes an exit of it, and is deaf to the signal from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        raise KeyboardInterrupt from None
 
 
 @contextmanager

@@ -57,6 +57,7 @@ class Training(L.LightningModule):
         self.automatic_optimization = False
         self.task, self.model, self.settings, self.seed, self.on_epoch = task, model, training, seed, on_epoch
         self.carried: Any = None
+        self.idle = False
         self.curve: list[Point] = []
         self.step_seconds: list[float] = []
         self.best: dict[str, Tensor] = {}
@@ -73,11 +74,13 @@ class Training(L.LightningModule):
         return Epoch(self.task.batches(self.settings, self.current_epoch, self.seed))
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Return this process's examples."""
+        """Return this process's examples; where a batch has too few, one that counts for nothing."""
         ranks, rank, dim = self.trainer.world_size, self.global_rank, self.task.batch_dim
         if ranks == 1:
             return batch
-        return tuple(part.tensor_split(ranks, dim)[rank] if isinstance(part, Tensor) else part for part in batch)
+        self.idle = any(isinstance(part, Tensor) and part.shape[dim] <= rank for part in batch)
+        place = 0 if self.idle else rank
+        return tuple(part.tensor_split(ranks, dim)[place] if isinstance(part, Tensor) else part for part in batch)
 
     def on_train_epoch_start(self) -> None:
         """Start from a zero state."""
@@ -91,9 +94,10 @@ class Training(L.LightningModule):
         loss = step.loss
         if self.trainer.world_size > 1:
             # Processes' gradients are averaged; a mean over all needs each weighted by what it is the mean over.
-            weight = torch.tensor(float(step.weight), device=self.device)
-            torch.distributed.all_reduce(weight)
-            loss = loss * (step.weight * self.trainer.world_size / float(weight))
+            weight = 0 if self.idle else step.weight
+            total = torch.tensor(float(weight), device=self.device)
+            torch.distributed.all_reduce(total)
+            loss = loss * (weight * self.trainer.world_size / float(total))
         wrapped = self.optimizers()
         assert isinstance(wrapped, LightningOptimizer)  # noqa: S101
         wrapped.zero_grad()
@@ -180,6 +184,8 @@ class Training(L.LightningModule):
             rule = f"a run of {self._saved['processes']} processes goes on with as many"
             raise invalid(rule, self.trainer.world_size, "Start as many, or a new run.")
         self.curve = [Point(*values) for values in self._saved["curve"]]
+        if math.isfinite(self.lowest()) and not self.best:
+            raise invalid("a run goes on with its best weights", "none beside the checkpoint", "Start a new run.")
         self.step_seconds = self._saved["step_seconds"]
 
     def on_train_start(self) -> None:

@@ -45,7 +45,7 @@ def make_schedule(
         updates: of the whole training.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is none of that name, or it lacks a setting.
     """
     if training.schedule == "constant":
         return None
@@ -54,8 +54,14 @@ def make_schedule(
     if training.schedule == "milestones":
         return MultiStepLR(optimizer, training.milestones, gamma=1 / training.divisor)
     if training.schedule == "plateau":
+        if training.patience < 1:
+            raise invalid("schedule plateau needs patience of 1 or more", training.patience, "Give epochs.")
+        if not training.divisor > 1:
+            raise invalid("schedule plateau needs a divisor above 1", training.divisor, "Give e.g. 4.")
         return ReduceLROnPlateau(optimizer, factor=1 / training.divisor, patience=training.patience - 1, threshold=0.0)
     if training.schedule == "falling":
+        if not updates:
+            raise invalid("schedule falling needs epochs, since it ends with them", training.epochs, "Give a number.")
         return LambdaLR(optimizer, lambda done: falling(done / updates))
     raise invalid(f"schedule must be one of {', '.join(SCHEDULES)}", training.schedule, "Choose one of them.")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,3 +32,13 @@ def restore(state: dict[str, Any]) -> None:
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
+
+
+@contextmanager
+def put_back() -> Iterator[None]:
+    """Put back at the end what was before, also after an error."""
+    state = capture()
+    try:
+        yield
+    finally:
+        restore(state)

@@ -125,8 +125,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _change(found: dict[str, Any], change: str) -> None:
     path, equals, text = change.partition("=")
-    part, dot, key = path.strip().partition(".")
-    if not (equals and dot and key):
+    part, _, key = path.strip().partition(".")
+    if not (equals and part and key):
         raise invalid("a change is part.key=value", change, "Write e.g. training.lr=0.5.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]

@@ -113,13 +113,15 @@ def append(path: Path, rows: Sequence[Result]) -> None:
     try:
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
-                if next(csv.reader(file), None) != header:
-                    raise invalid("--results must be a file of results", str(path), "Choose another.")
+                if next(csv.reader(file), header) != header:
+                    raise ValueError
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if file.tell() == 0:
                 writer.writerow(header)
             writer.writerows(dataclasses.astuple(row) for row in rows)
+    except (ValueError, csv.Error):  # of decoding, too
+        raise invalid("--results must be a file of results", str(path), "Choose another.") from None
     except OSError as error:
         value = f"{path} ({error.strerror})"
         raise invalid("--results must be a file that can be written", value, "Choose another.") from None

@@ -66,7 +66,7 @@ class Run:
             if _read(file)["about"] != run.about:
                 raise invalid("--out must be a new folder, or hold this very run", str(run.folder), elsewhere)
             return run
-        if run.folder.is_dir() and any(run.folder.iterdir()):
+        if run.folder.is_dir() and any(path.name != f"{ABOUT}.part" for path in run.folder.iterdir()):
             raise invalid("--out must be a new folder, or hold this very run", str(run.folder), elsewhere)
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
@@ -121,10 +121,10 @@ class Run:
         """Return the model with its best weights, in evaluation mode.
 
         Raises:
-            ValueError: no epoch is done yet.
+            ValueError: no epoch has had a validation loss yet.
         """
         if not (self.folder / BEST).exists():
-            raise invalid("a run has weights once an epoch is done", str(self.folder), "Train it first.")
+            raise invalid("a run has weights once an epoch has a validation loss", str(self.folder), "Train it first.")
         model = self.task.build(self.recipe.model)
         model.load_state_dict(read_checkpoint(self.folder / BEST, self.about))
         return model.eval()
@@ -143,7 +143,8 @@ def _about(recipe: Recipe, task: Task[Any, Any], seed: int) -> str:
 def _read(file: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        found["about"]
-    except (ValueError, KeyError, TypeError):
+        if not {"about", "name", "seed", "data", "recipe"} <= found.keys():
+            raise KeyError
+    except (ValueError, KeyError, AttributeError):
         raise invalid("run.json must be that of a run", str(file), "Give another folder.") from None
     return found
