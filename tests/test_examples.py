@@ -57,7 +57,6 @@ def test_a_method_of_ones_own() -> None:
         sys.executable,
         "-m",
         "pytest",
-        "-q",
         "-p",
         "no:cacheprovider",
         "-n",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import recurdrop as rd
 from recurdrop.models.settings import TrainingSettings
+from recurdrop.tasks.base import Metric
 from recurdrop.tasks.forecast import ForecastData, ForecastModel, ForecastTask
 from recurdrop.tasks.intervals import fitted_tau
 from recurdrop.uncertainty import Prediction
@@ -62,7 +63,7 @@ def test_a_constant_forecast_scores_as_by_hand(table: Path) -> None:
     squared = load(table, loss="mse").score(Constant(0.5).eval(), "valid")
     assert squared.loss == pytest.approx((gap**2).mean() / scale**2, rel=1e-5)
     assert squared.metric == pytest.approx(score.metric)
-    assert task.metric == ("MAE", "degC", False, 2)
+    assert task.metric == Metric("MAE", "degC")
     assert task.sizes == {"train": 152, "valid": 40, "test": 40, "rows": 240, "features": 2}
 
 

@@ -343,8 +343,11 @@ def test_load_reads_prose_sets_and_the_text_inside_python(tmp_path: Path) -> Non
     assert LanguageTask.load(path, LanguageData()).sha256 == task.sha256 == task.corpus.sha256
     for part in ("train", "valid", "test"):
         (tmp_path / f"ptb.{part}.txt").write_text("a b\n" * 5)
+        (tmp_path / f"ptb.char.{part}.txt").write_text("a _ b\n" * 5)
     found = LanguageTask.load(tmp_path, LanguageData("ptb-word"))
     assert (found.name, found.sizes["train"], found.sizes["vocabulary"]) == ("ptb-word", 15, 3)
+    found = LanguageTask.load(tmp_path, LanguageData("ptb-char"))
+    assert (found.name, found.metric.name, found.text([0, 1, 2])) == ("ptb-char", "bits per character", "a b")
     assert LanguageTask.load(None, LanguageData(tokens=1000)).name == "pydoc_data.topics"
 
 

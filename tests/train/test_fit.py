@@ -143,6 +143,7 @@ def test_a_checkpoint_of_another_run_a_damaged_one_and_one_without_best_weights_
 ) -> None:
     training = settings(epochs=1)
     fit(task, MODEL, training, seed=1, folder=tmp_path, about="mine")
+    assert read_checkpoint(tmp_path / CHECKPOINT, "mine")["global_step"] == 6
     with pytest.raises(ValueError, match="a checkpoint must be of this run's data and settings"):
         fit(task, MODEL, training, seed=1, folder=tmp_path, about="other")
     best = (tmp_path / BEST).read_bytes()

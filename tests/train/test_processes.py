@@ -24,7 +24,7 @@ PADDED = settings(epochs=2, lr=0.1, clip=0.3)
 DOUBLE = "64-true"
 
 SCRIPT = """
-import json, os, shutil, sys
+import json, os, shutil, sys, time
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
@@ -67,7 +67,10 @@ for name, run in runs.items():
     seen[name] = [list(vars(point).values()) for point in run.curve], len(run.step_seconds)
 (out / f"{rank}.json").write_text(json.dumps({"runs": seen, "mask": look.mask, "epochs": epochs}))
 
-options = ["--data", out / rank / "text.txt", "--out", out / "run", "--devices", 2, "--results", out / "results.csv"]
+results = out / "results.csv"
+while rank == "1" and not (results.exists() and results.stat().st_size):
+    time.sleep(0.05)  # as a second process that is started by the first one's training
+options = ["--data", out / rank / "text.txt", "--out", out / "run", "--devices", 2, "--results", results]
 main(["reproduce", str(out / "small.toml"), *map(str, options)])
 """
 
