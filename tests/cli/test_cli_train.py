@@ -520,3 +520,33 @@ print(*[name for name in heavy if name in sys.modules], file=sys.stderr)
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stderr.split() == ["0"] * 4
+
+
+def test_curves_of_two_runs_in_one_picture(
+    recurdrop: Command, some_run: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recurdrop.report import overfitting_plot
+
+    drawn: dict[str, Any] = {}
+    right = overfitting_plot.overfitting_plot
+
+    def seen(runs: Any, **rest: Any) -> bytes:
+        drawn.update(runs=runs, **rest)
+        return right(runs, **rest)
+
+    monkeypatch.setattr(overfitting_plot, "overfitting_plot", seen)
+    second = Path("second.toml")
+    second.write_text(RECIPE)
+    run = Run.prepare(read_recipe(str(second)), some_run / "small text.txt", 2, Path("p"))
+    curve = run.fit().curve
+    found = recurdrop("curves", some_run / "o", "p", "--out", "both.png")
+    assert (found.code, found.out) == (0, "both.png\n")
+    assert Path("both.png").read_bytes().startswith(b"\x89PNG")
+    assert list(drawn["runs"]) == ["tiny", "second"]
+    assert drawn["runs"]["second"] == ([p.train_metric for p in curve], [p.valid_metric for p in curve])
+    assert drawn["baseline"] == ("word frequencies", run.task.baselines("valid")["word frequencies"].metric)
+    assert drawn["label"] == "perplexity"
+    other = Run.prepare(read_recipe(str(second)), None, 1, Path("q"))
+    other.fit()
+    assert recurdrop("curves", "p", "q").err.startswith("recurdrop: runs in one picture are on the same data")
+    assert recurdrop("curves", some_run / "new").err.startswith("recurdrop: a checkpoint must be a file")

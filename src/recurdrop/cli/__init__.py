@@ -39,6 +39,7 @@ def app() -> typer.Typer:
     import typer
 
     from recurdrop.cli.compare import compare
+    from recurdrop.cli.curves import curves
     from recurdrop.cli.doctor import doctor
     from recurdrop.cli.evaluate import evaluate
     from recurdrop.cli.generate import generate
@@ -52,7 +53,7 @@ def app() -> typer.Typer:
         help="Regularized recurrent layers for PyTorch: which method helps on your data?",
         add_completion=False,
     )
-    for command in (compare, train, reproduce, evaluate, predict, generate, recipes, methods, doctor):
+    for command in (compare, train, reproduce, evaluate, predict, generate, curves, recipes, methods, doctor):
         found.command("eval" if command is evaluate else None)(command)
     return found
 

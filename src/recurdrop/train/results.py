@@ -14,9 +14,7 @@ import torch
 
 from recurdrop.errors import invalid
 from recurdrop.tasks.base import Part
-from recurdrop.train.checkpoint import read_checkpoint
 from recurdrop.train.environment import versions
-from recurdrop.train.fit import CHECKPOINT
 from recurdrop.train.run import Run
 
 
@@ -63,8 +61,8 @@ def measure(run: Run, seconds: float, samples: int = 0) -> list[Result]:
         seconds: that training took.
         samples: of further scores with noise; 0 for none.
     """
-    curve = read_checkpoint(run.folder / CHECKPOINT, run.about)["recurdrop"]["curve"]
-    losses = [valid if math.isfinite(valid) else math.inf for _, _, valid, *_ in curve]
+    curve = run.curve()
+    losses = [point.valid if math.isfinite(point.valid) else math.inf for point in curve]
     have = versions()
     machine = f"{platform.machine()}, {platform.system()}, {torch.get_num_threads()} threads"
     metric, numbers = run.task.metric.name, run.recipe.published

@@ -12,10 +12,10 @@ from typing import Any
 from torch import nn
 
 from recurdrop.errors import invalid
-from recurdrop.records import write_json
+from recurdrop.records import Point, write_json
 from recurdrop.tasks.base import Part, Score, Task
 from recurdrop.train.checkpoint import read_checkpoint
-from recurdrop.train.fit import BEST, Fitted, fit
+from recurdrop.train.fit import BEST, CHECKPOINT, Fitted, fit
 from recurdrop.train.recipe import Recipe, from_tables
 
 DEFAULT_OUT = Path("recurdrop-runs")
@@ -116,6 +116,15 @@ class Run:
             about=self.about,
             **options,
         )
+
+    def curve(self) -> list[Point]:
+        """Return the scores after each epoch so far.
+
+        Raises:
+            ValueError: no checkpoint yet.
+        """
+        saved = read_checkpoint(self.folder / CHECKPOINT, self.about)
+        return [Point(*values) for values in saved["recurdrop"]["curve"]]
 
     def model(self) -> nn.Module:
         """Return the model with its best weights, in evaluation mode.
