@@ -158,3 +158,19 @@ def test_orthogonal_weights_and_one_hot_characters() -> None:
 def test_what_is_refused(settings: str | ModelSettings, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"batch": 0}, "batch must be 1 or more; got 0"),
+        ({"lr": 0.0}, "lr must be above 0; got 0.0"),
+        ({"lr": math.nan}, "lr must be above 0; got nan"),
+        ({"clip": -1.0}, "clip must be above 0; got -1.0"),
+        ({"epochs": -1}, "epochs must be 0 or more; got -1"),
+        ({"kappa": math.nan}, "kappa must be 0 or more; got nan"),
+    ],
+)
+def test_training_settings_that_break_a_rule_are_refused(changes: dict[str, float], rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        TrainingSettings(**{"batch": 1, "epochs": 1, "lr": 1.0, **changes})

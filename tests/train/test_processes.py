@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from small_runs import MODEL, QUIET, Nothing, PaddedTask, equal, language, setti
 import recurdrop as rd
 from recurdrop.train.checkpoint import read_checkpoint
 from recurdrop.train.fit import BEST, CHECKPOINT, Fitted, fit
+from recurdrop.train.module import Training
 
 PLAIN = settings(epochs=2, optimizer="adam", lr=0.01, alpha=1.0, beta=1.0)
 NOISY = settings(optimizer="ntasgd", nonmono=0, variable_bptt=True, schedule="decay", constant_epochs=1, divisor=2.0)
@@ -160,6 +162,27 @@ def test_both_processes_end_with_the_same_weights(together: Together, name: str)
     for which in ("last", "best"):
         assert equal(together.weights(name, 0, which), together.weights(name, 1, which))
     assert together.told[0]["runs"][name] == together.told[1]["runs"][name]
+
+
+def test_a_process_that_gets_no_example_counts_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Told(Exception):
+        pass
+
+    def tell(weight: torch.Tensor) -> None:
+        raise Told(float(weight))
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", tell)
+    task = PaddedTask()
+    module = Training(task, task.build(Nothing()).double(), PADDED, 1)
+    two = tuple(part[1:3] for part in (task.inputs, task.targets, task.lengths))
+    found = []
+    for rank in range(3):
+        module._trainer = SimpleNamespace(world_size=3, global_rank=rank)  # type: ignore[assignment]
+        mine = module.on_before_batch_transfer((*two, "text"), 0)
+        with pytest.raises(Told) as told:
+            module.training_step(mine, 0)
+        found.append((len(mine[0]), told.value.args[0]))
+    assert found == [(1, 2.0), (1, 7.0), (1, 0.0)]
 
 
 def test_only_the_first_process_reports(together: Together) -> None:

@@ -5,6 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from recurdrop.errors import invalid
+
+
+_NOT_BELOW_0 = (
+    *("epochs", "bptt", "constant_epochs", "patience", "early_stop", "least_lr", "weight_decay", "longest", "nonmono"),
+    *("alpha", "beta", "kappa", "curriculum"),
+)
+
 
 @dataclass(frozen=True)
 class ModelSettings:
@@ -72,6 +80,9 @@ class TrainingSettings:
         beta: of `rd.temporal_activation_regularization`.
         kappa: of `rd.fraternal`; 0 for one pass.
         curriculum: gamma of `rd.Curriculum` over all rates, an update; 0 for rates that stay.
+
+    Raises:
+        ValueError: a setting breaks its rule.
     """
 
     batch: int
@@ -98,6 +109,16 @@ class TrainingSettings:
     beta: float = 0.0
     kappa: float = 0.0
     curriculum: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise invalid("batch must be 1 or more", self.batch, "Give e.g. 20.")
+        for name in ("lr", "clip", "divisor"):
+            if not getattr(self, name) > 0:
+                raise invalid(f"{name} must be above 0", getattr(self, name), "Give e.g. 1.")
+        for name in _NOT_BELOW_0:
+            if not getattr(self, name) >= 0:
+                raise invalid(f"{name} must be 0 or more", getattr(self, name), "Leave it out for none.")
 
 
 @dataclass(frozen=True)
