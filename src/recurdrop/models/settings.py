@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from recurdrop.errors import invalid
 
-
 _NOT_BELOW_0 = (
     *("epochs", "bptt", "constant_epochs", "patience", "early_stop", "least_lr", "weight_decay", "longest", "nonmono"),
     *("alpha", "beta", "kappa", "curriculum"),
