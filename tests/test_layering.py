@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"errors"},
     "tables": set(),
     "recipes": set(),
-    "models": {"errors", "nn", "methods", "recipes", "tables"},
+    "models": {"errors", "nn", "methods", "optim", "recipes", "tables"},
     "tasks": {"errors", "records", "data", "models", "nn", "methods", "uncertainty"},
     "train": {"errors", "records", "recipes", "tables", "tasks", "models", "optim", "schedules"},
     "study": {"errors", "records", "tasks", "models", "nn", "train", "methods"},

@@ -375,8 +375,13 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "no run": (["eval", "."], ["RUN must be the folder of a run"]),
     "broken run": (["eval", "broken"], ["run.json must be that of a run"]),
     "untrained": (["eval", "new"], ["a run has weights once an epoch has a validation loss"]),
+    "one sample": (["reproduce", "tiny.toml", "--samples", "1"], ["--samples must be 0 for none, or 2 or more; got 1"]),
+    "seed": (["train", "tiny.toml", "--seed", "-1"], ["--seed must be 0 or more and below 2**32; got -1"]),
+    "no data": (["train", "jsb-rnn", "--data", ""], ["JSB"]),
+    "cell": (["train", "tiny.toml", "--out", "n", "--set", "model.cell=gruu"], ["cell"]),
+    "another kind's setting": (["train", "jsb-rnn", "--set", "training.alpha=2.0"], ["training.alpha means nothing"]),
     "part": (["eval", "o", "--part", "dev"], ["--part must be one of train, valid, test; got 'dev'"]),
-    "samples": (["eval", "o", "--samples", "-1"], ["--samples must be 0 or more; got -1"]),
+    "samples": (["eval", "o", "--samples", "-1"], ["--samples must be 0 for none, or 2 or more; got -1"]),
     "other data": (["eval", "o", "--data", "other.txt"], ["the data must be those of the training", "other.txt"]),
     "generate no run": (["generate", "none"], ["RUN must be the folder of a run"]),
     "words": (["generate", "o", "--words", "0"], ["--words must be 1 or more"]),
@@ -501,7 +506,19 @@ def test_the_help_of_every_command_ends_with_an_example_of_it(
 
 
 def test_all_commands_are_there(recurdrop: Command) -> None:
-    assert COMMANDS == ["compare", "doctor", "eval", "generate", "methods", "predict", "recipes", "reproduce", "train"]
+    commands = [
+        "compare",
+        "curves",
+        "doctor",
+        "eval",
+        "generate",
+        "methods",
+        "predict",
+        "recipes",
+        "reproduce",
+        "train",
+    ]
+    assert commands == COMMANDS
     found = recurdrop("--help")
     assert all(re.search(rf"\b{name}\b", found.out) for name in COMMANDS)
 

@@ -121,3 +121,12 @@ def test_growth_below_0_is_refused() -> None:
 def test_a_range_of_0_is_refused() -> None:
     with pytest.raises(ValueError, match="init_range must be above 0; got 0"):
         OrderSettings(init_range=0)
+
+
+def test_no_batch_of_training_has_the_sequences_that_are_scored() -> None:
+    data = OrderData(length=30, batches_per_epoch=1, scored=32)
+    grown = OrderTask(data)
+    for seed, part in enumerate(("train", "valid", "test")):
+        symbols, _ = grown.batches(TRAINING, 0, seed)[0]
+        rows = {tuple(row) for row in symbols.tolist()}
+        assert not rows & {tuple(row) for row in grown._scored[part][0].tolist()}

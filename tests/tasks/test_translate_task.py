@@ -179,10 +179,8 @@ def test_fraternal_dropout_adds_a_penalty_for_two_passes(task: TranslateTask) ->
     assert (two - one) / 2 == pytest.approx(float((first - second)[real].square().mean()), rel=1e-4)
 
 
-def test_penalties_of_language_models_are_refused(task: TranslateTask) -> None:
-    for changes in ({"alpha": 2.0}, {"beta": 1.0}, {"loss": "sum_over_time"}):
-        with pytest.raises(ValueError, match="translation has no alpha, no beta"):
-            task.batches(replace(TRAINING, **changes), 0, 0)
+def test_of_penalties_it_reads_that_of_two_passes(task: TranslateTask) -> None:
+    assert task.reads == {"kappa"}
 
 
 def test_a_translation_never_holds_unknown_words(task: TranslateTask) -> None:

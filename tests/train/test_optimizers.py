@@ -134,8 +134,8 @@ def test_names_that_there_are_not_are_refused() -> None:
     ("changes", "updates", "rule"),
     [
         ({"schedule": "falling", "epochs": 0}, 0, "schedule falling needs epochs"),
-        ({"schedule": "plateau", "divisor": 2.0}, 8, "schedule plateau needs patience"),
-        ({"schedule": "plateau", "patience": 1}, 8, "schedule plateau needs a divisor above 1"),
+        ({"schedule": "plateau", "divisor": 2.0}, 8, "schedule plateau needs patience of 1"),
+        ({"schedule": "plateau", "patience": 1}, 8, "and a divisor above 1"),
     ],
 )
 def test_a_schedule_without_what_it_needs_is_refused(changes: dict[str, Any], updates: int, rule: str) -> None:

@@ -114,7 +114,7 @@ def test_data_may_move_and_may_not_change(text: Path, tmp_path: Path) -> None:
     assert Run.open(tmp_path / "run", moved).about == first.about
     assert Run.prepare(RECIPE, moved, 1, tmp_path / "run").about == first.about
     moved.write_text(moved.read_text() + " w1")
-    with pytest.raises(ValueError, match=r"the data must be those of the training; got '.*moved\.txt'"):
+    with pytest.raises(ValueError, match=r"the data must be those of the training, and .*; got '.*moved\.txt'"):
         Run.open(tmp_path / "run", moved)
 
 
@@ -175,3 +175,27 @@ def test_weights_of_another_run_are_refused(text: Path, tmp_path: Path) -> None:
     for attempt in (runs[1].model, runs[1].fit):
         with pytest.raises(ValueError, match="a checkpoint must be of this run's data and settings"):
             attempt()
+
+
+def test_settings_of_the_model_are_checked_before_the_folder_is_bound(text: Path, tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match="an init of uniform"):
+        Run.prepare(changed("model", init="x"), text, 1, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    Run.prepare(RECIPE, text, 1, tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_goes_on_in_its_precision(text: Path, tmp_path: Path) -> None:
+    Run.prepare(RECIPE, text, 1, tmp_path / "run").fit()
+    longer = tmp_path / "run"
+    with pytest.raises(ValueError, match="a run in precision 32-true goes on in it; got 'bf16-mixed'"):
+        Run.prepare(RECIPE, text, 1, longer).fit(precision="bf16-mixed")
+
+
+def test_data_that_are_needed_must_be_given() -> None:
+    music = from_tables(
+        "m", {"task": "music", "data": {"file": "a.json"}, "training": {"batch": 1, "epochs": 1, "lr": 1.0}}
+    )
+    with pytest.raises(ValueError, match="music needs data; got 'none'"):
+        music.load(None)

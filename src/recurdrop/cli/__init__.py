@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn
@@ -23,6 +23,12 @@ def need(*modules: str) -> None:
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         fail(f'this command needs {", ".join(missing)}: pip install "recurdrop[all]"')
+
+
+def tell(report: Mapping[str, object]) -> None:
+    """Say on stderr what was found in the data and done about it."""
+    for what, found in report.items():
+        sys.stderr.write(f"data: {what}: {found}\n")
 
 
 @contextmanager

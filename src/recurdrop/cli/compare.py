@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from recurdrop.cli import bad_input, fail, need
+from recurdrop.cli import bad_input, fail, need, tell
 from recurdrop.cli.kinds import COMMON, KEYS, kind_of, recipe_of, setup
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def compare(
     Example: recurdrop compare mytext.txt --methods awd,zaremba:0.3 --seeds 5
     """
     flags = {name: value for name, value in locals().items() if name in {*KEYS, *COMMON}}
-    need("lightning", "matplotlib", "jinja2")
+    need("lightning", "safetensors", "matplotlib", "jinja2")
     from recurdrop.report import html
     from recurdrop.study.compare import Comparison, default_methods, parse_methods
     from recurdrop.study.folder import slug
@@ -88,6 +88,7 @@ def compare(
         made = setup(data, recipe)
         comparison = Comparison.prepare(made, chosen or default_methods(made), seeds, out)
         comparison.finished()
+    tell(made.task.report)
     folder = comparison.folder.path
     try:
         _run(comparison, cores() if workers is None else workers)

@@ -30,19 +30,26 @@ def curves(
         found = [Run.open(folder) for folder in runs]
         task = found[0].task
         metric = task.metric
+        names: list[str] = []
+        recipes: list[str] = []
         for run in found:
-            if (run.recipe.kind, run.task.sha256) != (found[0].recipe.kind, task.sha256):
+            if (run.task.sha256, run.recipe.data) != (task.sha256, found[0].recipe.data):
                 raise invalid("runs in one picture are on the same data", str(run.folder), "Draw two pictures.")
+            names.append(f"{run.recipe.name}, seed {run.seed}" if run.recipe.name in recipes else run.recipe.name)
+            recipes.append(run.recipe.name)
+        if len(set(names)) < len(names):
+            raise invalid("every run in a picture has a recipe or a seed of its own", names, "Leave one out.")
         drawn = {
-            run.recipe.name: (
-                [point.train_metric for point in run.curve()],
-                [point.valid_metric for point in run.curve()],
-            )
-            for run in found
+            name: ([point.train_metric for point in run.curve()], [point.valid_metric for point in run.curve()])
+            for name, run in zip(names, found, strict=True)
         }
         known = {name: score.metric for name, score in task.baselines("valid").items() if math.isfinite(score.metric)}
         best = (max if metric.higher_is_better else min)(known.items(), key=lambda item: item[1], default=None)
         label = f"{metric.name}, {metric.unit}" if metric.unit else metric.name
         picture = overfitting_plot(drawn, baseline=best, label=label, higher_is_better=metric.higher_is_better)
-        write_bytes(out, picture)
+        try:
+            write_bytes(out, picture)
+        except OSError as error:
+            value = f"{out} ({error.strerror})"
+            raise invalid("--out must be a file that can be written", value, "Choose another.") from None
     sys.stdout.write(f"{out}\n")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recurdrop.cli import bad_input, need
+from recurdrop.cli.train import check_samples
 
 
 def evaluate(
@@ -23,6 +24,7 @@ def evaluate(
     Example: recurdrop eval recurdrop-runs/gal-medium-seed1-1a2b3c4d --part valid --samples 10
     """
     need("lightning", "safetensors")
+    check_samples(samples)
     from recurdrop.errors import invalid
     from recurdrop.tasks.base import PARTS
     from recurdrop.train.run import Run
@@ -30,8 +32,6 @@ def evaluate(
     with bad_input():
         if part not in PARTS:
             raise invalid(f"--part must be one of {', '.join(PARTS)}", part, "Choose one of them.")
-        if samples < 0:
-            raise invalid("--samples must be 0 or more", samples, "Give e.g. 10.")
         found = Run.open(run, data)
         score, final = found.score(part, samples=samples)
     metric = found.task.metric

@@ -124,10 +124,7 @@ def setup(source: Path | None, recipe: Recipe) -> Setup:
     """
     from recurdrop.study.setup import Setup
 
-    if source is None and recipe.kind != "language":
-        raise invalid(f"{recipe.kind} needs data", "none", "Give a file or folder.")
-    task = recipe.task.load(source, recipe.data)  # type: ignore[arg-type]
-    return Setup(task, recipe.data, recipe.model, recipe.training)
+    return Setup(recipe.load(source), recipe.data, recipe.model, recipe.training)
 
 
 def _check(flag: str, value: Any) -> None:

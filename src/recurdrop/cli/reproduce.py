@@ -22,6 +22,7 @@ from recurdrop.cli.train import (
     SetOption,
     TensorBoardOption,
     check_machine,
+    check_samples,
     fitted,
     prepared,
 )
@@ -47,6 +48,7 @@ def reproduce(
     Example: recurdrop reproduce jena-gru-dropout --data weather_2020.csv
     """
     check_machine(accelerator, devices, precision, tensorboard)
+    check_samples(samples)
     from recurdrop.train.results import append, measure
 
     run = prepared(recipe, data, changes, out, seed)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from recurdrop.cli import bad_input, fail, need
+from recurdrop.cli import bad_input, fail, need, tell
 
 if TYPE_CHECKING:
     from recurdrop.train.run import Run
@@ -56,13 +56,23 @@ def check_machine(accelerator: str, devices: int, precision: str, tensorboard: b
         fail(f"--accelerator is cpu, gpu or auto, --precision 32 or bf16-mixed, --devices 1 or more; got {given}.")
 
 
+def check_samples(samples: int) -> None:
+    """Exit unless passes with noise can be averaged."""
+    if samples < 0 or samples == 1:
+        fail(f"--samples must be 0 for none, or 2 or more; got {samples}. Give e.g. 10.")
+
+
 def prepared(recipe: str, data: Path | None, changes: list[str] | None, out: Path | None, seed: int) -> Run:
     """Check everything and bind the folder, or exit with what is wrong."""
     from recurdrop.train.recipe import read_recipe
     from recurdrop.train.run import Run
 
+    if not 0 <= seed < 2**32:
+        fail(f"--seed must be 0 or more and below 2**32; got {seed}. The default is 1.")
     with bad_input():
-        return Run.prepare(read_recipe(recipe, changes or ()), data, seed, out)
+        run = Run.prepare(read_recipe(recipe, changes or ()), data, seed, out)
+    tell(run.task.report)
+    return run
 
 
 def fitted(run: Run, accelerator: str, devices: int, precision: str, tensorboard: bool) -> float:

@@ -1,4 +1,4 @@
-"""What a published language model was made and trained with, as data."""
+"""What a published language model was made with, and what models of any task are trained with, as data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import math
 from dataclasses import dataclass
 
 from recurdrop.errors import invalid
+from recurdrop.optim.settings import LOSSES
 
+OPTIMIZERS = ("sgd", "ntasgd", "adam", "rmsprop")
+SCHEDULES = ("constant", "decay", "milestones", "plateau", "falling")
+_NAMES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": LOSSES}
 _NOT_BELOW_0 = (
     *("epochs", "bptt", "constant_epochs", "patience", "early_stop", "least_lr", "weight_decay", "longest", "nonmono"),
     *("alpha", "beta", "kappa", "curriculum"),
@@ -110,6 +114,14 @@ class TrainingSettings:
     curriculum: float = 0.0
 
     def __post_init__(self) -> None:
+        for name, known in _NAMES.items():
+            if getattr(self, name) not in known:
+                raise invalid(f"{name} must be one of {', '.join(known)}", getattr(self, name), "Choose one of them.")
+        if self.schedule == "plateau" and not (self.patience > 0 and self.divisor > 1):
+            given = (self.patience, self.divisor)
+            raise invalid("schedule plateau needs patience of 1 or more and a divisor above 1", given, "Give 1 and 4.")
+        if self.schedule == "falling" and not self.epochs:
+            raise invalid("schedule falling needs epochs, since it ends with them", self.epochs, "Give a number.")
         if self.batch < 1:
             raise invalid("batch must be 1 or more", self.batch, "Give e.g. 20.")
         for name in ("lr", "clip", "divisor"):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from recurdrop import records
 from recurdrop.errors import invalid
 from recurdrop.records import RunRecord
+from recurdrop.train.checkpoint import read_checkpoint, write_checkpoint
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,12 @@ class Folder:
 
     def weights(self, label: str, seed: int) -> Path:
         """Return the path of a run's best weights."""
-        return self.path / "weights" / f"{slug(label)}-seed{seed}.pt"
+        return self.path / "weights" / f"{slug(label)}-seed{seed}.safetensors"
 
     def save(self, record: RunRecord, weights: dict[str, Tensor]) -> None:
         """Keep a finished run; the record is written last, and whole."""
-        buffer = io.BytesIO()
-        torch.save(weights, buffer)
-        records.write_bytes(self.weights(record.method, record.seed), buffer.getvalue())
+        path = self.weights(record.method, record.seed)
+        write_checkpoint(path, weights, f"{record.method}, seed {record.seed}")
         records.write(self.run(record.method, record.seed), record)
 
     def load(self, label: str, seed: int) -> RunRecord | None:
@@ -83,8 +81,12 @@ class Folder:
         return record
 
     def load_weights(self, label: str, seed: int) -> dict[str, Tensor]:
-        """Return the best weights of a finished run."""
-        weights: dict[str, Tensor] = torch.load(self.weights(label, seed), weights_only=True)
+        """Return the best weights of a finished run.
+
+        Raises:
+            ValueError: they are missing, damaged, or of another run.
+        """
+        weights: dict[str, Tensor] = read_checkpoint(self.weights(label, seed), f"{label}, seed {seed}")
         return weights
 
 

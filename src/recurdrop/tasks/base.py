@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -15,6 +16,8 @@ from recurdrop.records import Metric as Metric
 
 Part = Literal["train", "valid", "test"]
 PARTS: tuple[Part, ...] = ("train", "valid", "test")
+OPTIONAL = frozenset({"bptt", "loss", "variable_bptt", "longest", "alpha", "beta", "kappa"})
+"""Settings of training that only some tasks read."""
 Batch = tuple[Any, ...]
 D = TypeVar("D")
 M = TypeVar("M")
@@ -60,6 +63,9 @@ class Task(ABC, Generic[D, M]):
         kind: its name in recipes.
         Data: frozen dataclass of what of the data is used and how it is cut: the keys of `[data]` in a recipe.
         Model: frozen dataclass of the model's settings, with `cell` and `noise` among them: the keys of `[model]`.
+        needs_data: whether there is nothing to do without a file or folder.
+        reads: settings of training, among those in `OPTIONAL`, that mean something to it.
+        report: what was found in the data and done about it, for people.
         loss_unit: of the loss, such as "nats per token".
         metric: what it is judged by.
         batch_dim: the dimension of a batch's tensors along which its examples lie.
@@ -73,6 +79,9 @@ class Task(ABC, Generic[D, M]):
     Model: ClassVar[type]
     loss_unit: ClassVar[str]
     batch_dim: ClassVar[int] = 0
+    needs_data: ClassVar[bool] = True
+    reads: ClassVar[frozenset[str]] = frozenset()
+    report: Mapping[str, object] = MappingProxyType({})
     metric: Metric
     name: str
     sha256: str

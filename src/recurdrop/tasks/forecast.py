@@ -136,7 +136,7 @@ class ForecastTask(Task[ForecastData, ForecastModel]):
 
     def __init__(self, series: Series, data: ForecastData, name: str, sha256: str) -> None:
         self.series, self.data, self.name, self.sha256 = series, data, name, sha256
-        self.windows = data.windows()
+        self.report, self.windows = series.report, data.windows()
         self.rows = {part: self.windows.last_rows(series, place) for place, part in enumerate(PARTS)}
         self.metric = Metric("MAE", _unit(data.target))
         sizes: dict[str, int] = {part: len(rows) for part, rows in self.rows.items()}
@@ -155,11 +155,6 @@ class ForecastTask(Task[ForecastData, ForecastModel]):
             sentinels=data.sentinels,
         )
         return cls(series, data, path.name, hashlib.sha256(content(path)).hexdigest())
-
-    @property
-    def report(self) -> Mapping[str, str]:
-        """What was found in the table and done about it, by column."""
-        return self.series.report
 
     def build(self, model: ForecastModel) -> Forecaster:
         """Make a forecaster."""

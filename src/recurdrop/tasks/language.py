@@ -25,7 +25,7 @@ from recurdrop.models.build import build
 from recurdrop.models.language import cross_entropy, detached
 from recurdrop.models.settings import ModelSettings, TrainingSettings
 from recurdrop.models.stack import LanguageStack
-from recurdrop.tasks.base import PARTS, Batch, Metric, Part, Score, Step, Task
+from recurdrop.tasks.base import OPTIONAL, PARTS, Batch, Metric, Part, Score, Step, Task
 
 PROSE = "prose"
 CHARACTERS = ("ptb-char", "enwik8", "text8")
@@ -73,6 +73,8 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
     Model = ModelSettings
     loss_unit = "nats per token"
     batch_dim: ClassVar[int] = 1
+    needs_data: ClassVar[bool] = False
+    reads: ClassVar[frozenset[str]] = OPTIONAL
 
     def __init__(self, corpus: Corpus, data: LanguageData = LanguageData()) -> None:
         self.corpus, self.data = corpus, data

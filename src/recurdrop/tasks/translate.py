@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -69,6 +69,7 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
     """
 
     kind = "translate"
+    reads: ClassVar[frozenset[str]] = frozenset({"kappa"})
     Data = TranslateData
     Model = TranslateModel
     loss_unit = "nats per token"
@@ -97,9 +98,6 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
 
     def batches(self, training: TrainingSettings, epoch: int, seed: int) -> Sequence[Batch]:
         """Return all training pairs: shuffled, sorted by length within `POOL` batches, cut; the batches shuffled."""
-        if training.alpha or training.beta or training.loss != "mean_over_tokens":
-            given = (training.alpha, training.beta, training.loss)
-            raise invalid("translation has no alpha, no beta, and the loss mean_over_tokens", given, "Leave them out.")
         train, size = self.pairs.parts["train"], training.batch
         order = shuffled(len(train), seed, epoch)
         cuts: list[NDArray[np.int64]] = []

@@ -42,13 +42,13 @@ class NoiseSchedule(L.Callback):
 
 
 class AverageOfNTASGD(L.Callback):
-    """Validates with the averaged weights of `rd.NTASGD`, and reports each validation loss to it.
+    """In `fit`, validates with the averaged weights of `rd.NTASGD`, and reports each validation loss to it.
 
     Args:
         monitor: the name under which the module logs its validation loss.
 
     Raises:
-        ValueError: at validation: no `NTASGD` among the optimizers, or nothing logged under that name.
+        ValueError: at a validation of `fit`: no `NTASGD` among the optimizers, or nothing logged under that name.
     """
 
     def __init__(self, monitor: str = "val_loss") -> None:

@@ -91,7 +91,7 @@ def fit(
     if training.batch % devices:
         raise invalid("training.batch must divide among the processes", (training.batch, devices), "Change either.")
     with _quiet(), random_state.put_back(), _interruptible():
-        L.seed_everything(seed, verbose=False)
+        random_state.seed(seed)
         module = Training(task, task.build(model), training, seed, on_epoch)
         if training.curriculum:
             callbacks = (*callbacks, NoiseSchedule(rd.Curriculum(module.model, gamma=training.curriculum)))

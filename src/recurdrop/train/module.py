@@ -170,6 +170,7 @@ class Training(L.LightningModule):
         mine = {"random": random_state.capture(), "carried": self.carried}
         checkpoint["recurdrop"] = {
             "processes": self.trainer.world_size,
+            "precision": str(self.trainer.precision),
             "each": self._gathered(mine),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "curve": [tuple(vars(point).values()) for point in self.curve],
@@ -183,6 +184,9 @@ class Training(L.LightningModule):
         if self._saved["processes"] != self.trainer.world_size:
             rule = f"a run of {self._saved['processes']} processes goes on with as many"
             raise invalid(rule, self.trainer.world_size, "Start as many, or a new run.")
+        if self._saved["precision"] != str(self.trainer.precision):
+            rule = f"a run in precision {self._saved['precision']} goes on in it"
+            raise invalid(rule, str(self.trainer.precision), "Give the same, or start a new run.")
         self.curve = [Point(*values) for values in self._saved["curve"]]
         if math.isfinite(self.lowest()) and not self.best:
             raise invalid("a run goes on with its best weights", "none beside the checkpoint", "Start a new run.")

@@ -34,6 +34,13 @@ def restore(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(words), gauss))
 
 
+def seed(number: int) -> None:
+    """Seed torch's generators, NumPy's and Python's."""
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)
+
+
 @contextmanager
 def put_back() -> Iterator[None]:
     """Put back at the end what was before, also after an error."""

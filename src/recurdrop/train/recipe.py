@@ -13,7 +13,7 @@ from recurdrop.errors import invalid
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.recipes import tomllib
 from recurdrop.tables import closest, plain, read_settings
-from recurdrop.tasks.base import Task
+from recurdrop.tasks.base import OPTIONAL, Task
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,16 @@ class Recipe:
     def task(self) -> type[Task[Any, Any]]:
         """The task's class."""
         return tasks.get(self.kind)
+
+    def load(self, source: Path | None) -> Task[Any, Any]:
+        """Read the data.
+
+        Raises:
+            ValueError: there are none, or they won't do.
+        """
+        if source is None and self.task.needs_data:
+            raise invalid(f"{self.kind} needs data", "none", "Give a file or folder.")
+        return self.task.load(source, self.data)  # type: ignore[arg-type]
 
     def tables(self) -> dict[str, Any]:
         """Return the recipe as `from_tables` takes it."""
@@ -109,6 +119,9 @@ def from_tables(name: str, found: Mapping[str, Any]) -> Recipe:
             problems.append(f"{part} must be a table")
         else:
             settings[part] = read_settings(cls, table, part, problems)
+    if isinstance(found.get("training"), dict):
+        unread = sorted(found["training"].keys() & OPTIONAL - task.reads)
+        problems += [f"training.{name} means nothing to {kind}" for name in unread]
     if problems:
         raise invalid(f"the recipe {name} must hold settings that there are", "; ".join(problems), "Mend all of them.")
     return Recipe(name, str(kind), str(found["source"]).strip(), **settings)

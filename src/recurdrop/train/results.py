@@ -66,7 +66,7 @@ def measure(run: Run, seconds: float, samples: int = 0) -> list[Result]:
     have = versions()
     machine = f"{platform.machine()}, {platform.system()}, {torch.get_num_threads()} threads"
     metric, numbers = run.task.metric.name, run.recipe.published
-    found = []
+    found, model = [], run.model()
 
     def add(part: str, what: str, measured: float, published: float = math.nan) -> None:
         found.append(
@@ -89,13 +89,14 @@ def measure(run: Run, seconds: float, samples: int = 0) -> list[Result]:
 
     parts: tuple[Part, ...] = ("valid", "test")
     for part in parts:
-        score, final = run.score(part)
+        score, final = run.task.score(model, part), run.task.final(model, part)
         measures = {metric: score.metric, **score.others, **final}
         for what, value in measures.items():
             is_published = numbers is not None and numbers.metric == what
             add(part, what, value, getattr(numbers, part) if is_published else math.nan)
         if samples:
-            add(part, f"{metric}, {samples} samples", run.score(part, samples=samples)[0].metric)
+            noisy = run.task.score(model, part, samples=samples)
+            add(part, f"{metric}, {samples} samples", noisy.metric)
         for name, baseline in run.task.baselines(part).items():
             add(part, f"{metric} of {name}", baseline.metric)
     return found

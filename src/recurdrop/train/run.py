@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from recurdrop.errors import invalid
@@ -51,9 +52,11 @@ class Run:
             out: the folder; None makes one in `recurdrop-runs` whose name follows from recipe, data and seed.
 
         Raises:
-            ValueError: data that won't do, or a folder that holds something else.
+            ValueError: data or settings of the model that won't do, or a folder that holds something else.
         """
-        task = recipe.task.load(source, recipe.data)  # type: ignore[arg-type]
+        task = recipe.load(source)
+        with torch.random.fork_rng(devices=[]):
+            task.build(recipe.model)
         run = cls(
             recipe,
             task,
@@ -95,9 +98,13 @@ class Run:
         found = _read(file)
         recipe, where = from_tables(found["name"], found["recipe"]), found["data"]
         source = source or (None if where is None else Path(where))
-        run = cls(recipe, recipe.task.load(source, recipe.data), source, found["seed"], folder)  # type: ignore[arg-type]
+        run = cls(recipe, recipe.load(source), source, found["seed"], folder)
         if run.about != found["about"]:
-            raise invalid("the data must be those of the training", str(source), "Give them with --data.")
+            raise invalid(
+                "the data must be those of the training, and this recurdrop have its settings",
+                str(source),
+                "Give the data with --data.",
+            )
         return run
 
     @property
