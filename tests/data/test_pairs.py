@@ -35,6 +35,18 @@ def test_rare_words_are_counted_as_unknown() -> None:
     assert words.tokens(words.numbers(["a", "b"])) == ["a", "<unk>"]
 
 
+def test_markers_in_a_text_are_unknown_words() -> None:
+    markers = "<pad> <bos> <eos> <unk>"
+    pairs = prepare(parallel([(f"a {markers}", f"x {markers}"), ("a", "x")]), min_count=1, max_length=9)
+    train = pairs.parts["train"]
+    assert train.source.tolist() == [[4, UNK, UNK, UNK, UNK], [4, PAD, PAD, PAD, PAD]]
+    assert train.lengths.tolist() == [5, 1]
+    assert train.target.tolist()[0] == [BOS, 4, UNK, UNK, UNK, UNK, EOS]
+    assert train.target_lengths.tolist() == [6, 2]
+    assert pairs.target.words[4:] == ("x",)
+    assert pairs.target.counts == (0, 4, 0, 2, 2)
+
+
 def test_long_pairs_are_left_out_of_training_alone() -> None:
     data = parallel([("a", "x"), ("b b b", "y"), ("c", "y y y")])
     pairs = prepare(data, min_count=1, max_length=2)

@@ -91,7 +91,7 @@ def test_dates_are_found_and_read_in_the_order_that_fits(form: str | None) -> No
 
 
 def test_steps_of_another_length_are_counted() -> None:
-    frame = table(5).assign(date=["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-03", "2020-01-09"])
+    frame = table(11).assign(date=[*days(9), days(9)[-1], "2020-01-15"])
     assert prepare(frame, "y (K)", split=(3, 1, 1)).report["date"] == "times, 1 d apart, 2 steps of another length"
 
 
@@ -110,6 +110,9 @@ def test_steps_of_another_length_are_counted() -> None:
         ({}, {"split": (0.5, 2, 1)}, "three shares"),
         ({}, {"split": (0.5, 0.5)}, "three shares"),
         ({"d": days(10)[::-1]}, {}, "from old to new by column 'd'.*2020-01-10T00:00:00 to 2020-01-01"),
+        ({}, {"split": (math.inf, 1, 1)}, "three shares"),
+        ({"d": [days(10)[i] for i in (0, 2, 1, 3, 5, 4, 6, 7, 8, 9)]}, {}, "from old to new by column 'd'.*7 of 9"),
+        ({"d": days(10)[:9] + days(1)}, {}, "from old to new by column 'd'"),
         ({"d": [f"n{i}" for i in range(10)]}, {"date": "d"}, "'d' must hold dates; got 'n0'"),
         ({}, {"date": "d"}, "date must name a column"),
     ],
@@ -119,6 +122,18 @@ def test_what_can_not_be_forecast_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         prepare(table().assign(**change), **({"target": "y (K)"} | options))  # type: ignore[arg-type]
+
+
+def test_two_series_one_after_the_other_are_refused() -> None:
+    frame = table(40).assign(d=days(20) * 2)
+    with pytest.raises(ValueError, match=r"'d'.*2020-01-20T00:00:00 is followed by 2020-01-01T00:00:00.*one series"):
+        prepare(frame, "y (K)")
+
+
+def test_a_clock_set_back_is_no_other_series() -> None:
+    hours = pd.date_range("2020-10-24", periods=39, freq="h").insert(27, pd.Timestamp("2020-10-25 02:00"))
+    frame = table(40).assign(d=hours.strftime("%Y-%m-%d %H:%M"))
+    assert prepare(frame, "y (K)").report["d"] == "times, 60 min apart, 1 steps of another length"
 
 
 def test_a_window_ends_horizon_rows_before_its_target() -> None:

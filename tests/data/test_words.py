@@ -91,6 +91,17 @@ def test_wikitext_comes_from_datasets_where_no_folder_is_given(tmp_path: Path, m
         assert getattr(there, part).tolist() == getattr(here, part).tolist()
 
 
+@pytest.mark.parametrize("error", [ConnectionError("no\nHub"), FileNotFoundError("no\nHub"), ValueError("no\nHub")])
+def test_a_set_that_can_not_be_had_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def load(*_: str) -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    with pytest.raises(ValueError, match="`datasets` must find wikitext-2; got 'no Hub'") as found:
+        read_set("wikitext-2", None)
+    assert WHERE["wikitext-2"] in str(found.value)
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Bytes of a set that has a thousand instead of a hundred million."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,7 +136,9 @@ def test_loss_and_score_are_means_over_words_and_ends(task: TranslateTask) -> No
     assert (step.weight, step.state, step.scale) == (count[1], None, 1.0)
 
 
-def test_the_training_score_is_that_of_as_many_pairs_as_validation(task: TranslateTask) -> None:
+def test_the_training_score_is_that_of_as_many_pairs_as_validation(
+    task: TranslateTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = task.build(SMALL).eval()
     parts = task.pairs.parts
     size = len(parts["valid"])
@@ -149,6 +152,16 @@ def test_the_training_score_is_that_of_as_many_pairs_as_validation(task: Transla
     )
     other = TranslateTask(replace(task.pairs, parts={**parts, "test": cut}), task.data, name="", sha256="")
     assert task.score(model, "train") == other.score(model, "test")
+    assert task.baselines("train") == other.baselines("test")
+    sources: list[int] = []
+
+    def decode(_: nn.Module, rows: Sequence[Sequence[int]], beam: int) -> list[list[str]]:
+        sources.append(len(rows))
+        return [task.pairs.target.tokens(row[1:-1]) for row in train.target[: len(rows)]]
+
+    monkeypatch.setattr(task, "_decode", decode)
+    assert task.final(model, "train").keys() == {"BLEU", "BLEU with a beam of 5"}
+    assert sources == [size, size]
 
 
 def test_the_baseline_counts_words_and_ends(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def predict(
         typer.Argument(help="Text with one example a line, or wav files; a forecast takes the run's own table."),
     ] = None,
     part: Annotated[str, typer.Option(help="Forecast: which part of the table.")] = "test",
-    samples: Annotated[int, typer.Option(help="Average over this many passes with noise; 0 for none.")] = 0,
+    samples: Annotated[int, typer.Option(help="Forecast, classify: average over this many noisy passes; 0: none.")] = 0,
     beam: Annotated[int, typer.Option(help="Translation: hypotheses that are kept; 1 is greedy.")] = 1,
     picture: Annotated[Path | None, typer.Option(help="PNG to draw: a forecast, or a trigger over its wave.")] = None,
     data: Annotated[Path | None, typer.Option(help="The data of the training, if they have moved.")] = None,
@@ -61,14 +61,28 @@ def predict(
         if samples < 0 or beam < 1:
             raise invalid("--samples must be 0 or more and --beam 1 or more", (samples, beam), "Leave them out.")
         found = Run.open(run, data)
-        if found.recipe.kind not in _KINDS:
-            remedy = "Try recurdrop generate." if found.recipe.kind == "language" else "Try recurdrop eval."
-            raise invalid(f"predict is for {', '.join(_KINDS)}", found.recipe.kind, remedy)
-        said = _KINDS[found.recipe.kind](found, Asked(files or [], samples, beam, part))
-        if picture is not None:
-            if said.picture is None:
-                raise invalid("--picture is for forecasts and triggers", found.recipe.kind, "Leave it out.")
-            write_bytes(picture, said.picture)
+        kind = found.recipe.kind
+        if kind not in _KINDS:
+            remedy = "Try recurdrop generate." if kind == "language" else "Try recurdrop eval."
+            raise invalid(f"predict is for {', '.join(_KINDS)}", kind, remedy)
+        given = {
+            "files": " ".join(map(str, files or [])),
+            "--part": part if part != "test" else None,
+            "--samples": samples,
+            "--beam": beam if beam != 1 else None,
+            "--picture": picture and str(picture),
+        }
+        for name, value in given.items():
+            if value and name not in _TAKES[kind]:
+                raise invalid(f"a {kind} run takes no {name}", value, "Leave it out.")
+        said = _KINDS[kind](found, Asked(files or [], samples, beam, part))
+        if picture is not None and said.picture is not None:
+            try:
+                write_bytes(picture, said.picture)
+            except OSError as error:
+                value = f"{picture} ({error.strerror})"
+                remedy = "Name one in a folder that exists."
+                raise invalid("--picture must be a file that can be written", value, remedy) from None
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(said.header)
     writer.writerows(said.lines)
@@ -107,15 +121,16 @@ def _trigger(run: Run, asked: Asked) -> Said:
     from recurdrop.data.speech import read_wave
     from recurdrop.report.trigger_plot import trigger
 
-    model, task = run.model(), run.task
+    model: Any = run.model()
+    task: Any = run.task
     lines, drawn = [], None
-    rate = task.mel.rate  # type: ignore[attr-defined]
+    rate = task.mel.rate
+    step = model.stride * task.mel.step / rate
     for file in _some(asked.files, "wav files"):
         wave = read_wave(file, rate)
-        probabilities, times = task.detect(model, wave)  # type: ignore[attr-defined]
+        probabilities, times = task.detect(model, wave)
         lines += [(str(file), f"{time:.3f}") for time in times]
         if drawn is None:
-            step = len(wave) / rate / len(probabilities)
             drawn = trigger(
                 wave, rate, probabilities, step, times, threshold=run.recipe.data.threshold, title=file.name
             )
@@ -141,12 +156,21 @@ _KINDS: dict[str, Callable[[Run, Asked], Said]] = {
     "trigger": _trigger,
     "speech": _speech,
 }
+_TAKES = {
+    "forecast": ("--part", "--samples", "--picture"),
+    "classify": ("files", "--samples"),
+    "translate": ("files", "--beam"),
+    "trigger": ("files", "--picture"),
+    "speech": ("files",),
+}
 
 
 def _lines(files: list[Path]) -> list[str]:
     from recurdrop.data.text import read
 
-    return [line for file in _some(files, "a text with one example a line") for line in read(file).splitlines() if line]
+    texts = [read(file) for file in _some(files, "a text with one example a line")]
+    # Not splitlines: Unicode's other line ends stand within a line, and output must stand line by line.
+    return [line for text in texts for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n")]
 
 
 def _some(files: list[Path], what: str) -> list[Path]:

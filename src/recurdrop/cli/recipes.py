@@ -1,4 +1,4 @@
-"""`recurdrop recipes`: which published settings there are."""
+"""`recurdrop recipes`: which recipes there are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NARROWEST = 160
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Show this recipe as TOML, to copy and change.")] = None,
 ) -> None:
-    """List the published recipes, or show one.
+    """List the recipes, or show one. Each says in `source` who published its settings, or which are recurdrop's own.
 
     Example: recurdrop recipes zaremba-medium > mine.toml
     """

@@ -35,21 +35,19 @@ class Vocabulary:
 
     @classmethod
     def of(cls, sentences: Iterable[Sequence[str]], min_count: int) -> Vocabulary:
-        """Take the words that occur at least `min_count` times."""
+        """Take the words that occur at least `min_count` times; a word spelt like one of `SPECIALS` is unknown."""
         found: Counter[str] = Counter()
         ends = 0
         for sentence in sentences:
             found.update(sentence)
             ends += 1
-        for special in SPECIALS:
-            found.pop(special, None)
-        kept = [(word, count) for word, count in found.most_common() if count >= min_count]
+        kept = [(word, count) for word, count in found.most_common() if count >= min_count and word not in SPECIALS]
         unknown = found.total() - sum(count for _, count in kept)
         return cls((*SPECIALS, *(word for word, _ in kept)), (0, unknown, 0, ends, *(count for _, count in kept)))
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        return {word: number for number, word in enumerate(self.words)}
+        return {word: number for number, word in enumerate(self.words) if number >= len(SPECIALS)}
 
     def __len__(self) -> int:
         return len(self.words)
@@ -83,6 +81,16 @@ class Sentences:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def first(self, count: int) -> Sentences:
+        """Return the first pairs, `count` of them or all."""
+        return Sentences(
+            self.source[:count],
+            self.lengths[:count],
+            self.target[:count],
+            self.target_lengths[:count],
+            self.references[:count],
+        )
 
 
 @dataclass(frozen=True)

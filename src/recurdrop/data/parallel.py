@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from recurdrop.data.text import read_bytes
 from recurdrop.errors import invalid
 
 Pair = tuple[str, str]
@@ -60,7 +59,7 @@ def read(path: Path, source: str, target: str, *, seed: int = 0) -> Parallel:
     for part, names in files.items():
         texts = []
         for name in names:
-            data = _bytes(name)
+            data = read_bytes(name, "a file of sentences")
             digest.update(data)
             texts.append(_lines(data, name))
         found[part] = _beside(texts, names) if len(names) == 2 else _columns(texts[0], path)
@@ -114,15 +113,6 @@ def _both(path: Path, source: str, target: str) -> tuple[Path, ...]:
         if not file.is_file():
             raise invalid(f"{path.name} needs {file.name} beside it", str(path.parent), "Put the other language there.")
     return files
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except PermissionError:
-        raise invalid("a file of sentences must be readable", str(path), "Change its permissions.") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise invalid("a .gz file must be whole gzip data", str(path), "Unpack it or copy it again.") from None
 
 
 def _lines(data: bytes, path: Path) -> list[str]:

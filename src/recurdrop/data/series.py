@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Times = NDArray[np.datetime64]
 _GLANCE = 50
+_FORWARD = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +87,8 @@ def prepare(
         sentinels: numbers that stand for a missing value.
 
     Raises:
-        ValueError: a column is missing or has no numbers, the target is constant, rows run from new to old, or there
-            are fewer rows than the split needs; the message says what to do.
+        ValueError: a column is missing or has no numbers, the target is constant, rows don't run from old to new,
+            or there are fewer rows than the split needs; the message says what to do.
     """
     from pandas.api.types import is_numeric_dtype
 
@@ -150,7 +152,7 @@ def check_split(split: Sequence[float]) -> None:
         ValueError: so it is.
     """
     shares = all(0 < part < 1 for part in split) and sum(split) <= 1 + 1e-9
-    rows = all(part >= 1 and part == int(part) for part in split)
+    rows = all(part >= 1 and math.isfinite(part) and part == int(part) for part in split)
     if len(split) != 3 or not (shares or rows):
         rule = "split must be three shares that sum to 1 or less, or three numbers of rows"
         raise invalid(rule, tuple(split), "Give e.g. (0.7, 0.15, 0.15).")
@@ -224,12 +226,27 @@ def _parsed(values: pd.Series) -> Times | None:
         if parsed.isna().any():
             continue
         times: Times = pd.DatetimeIndex(parsed).tz_localize(None).as_unit("ns").to_numpy()
-        if len(times) > 1 and interval(times) <= np.timedelta64(0, "ns"):
-            first, last = (str(time)[:19] for time in times[[0, -1]])
-            rule = f"rows must run from old to new by column {values.name!r}, one moment each"
-            raise invalid(rule, f"{first} to {last}", "Sort the table, and take one series of several.")
+        _check_order(times, str(values.name))
         return times
     return None
+
+
+def _check_order(times: Times, name: str) -> None:
+    """Refuse a shuffled table, and series one after the other; let clocks be set back and a few rows be swapped."""
+    if len(times) < 2:
+        return
+    steps = np.diff(times)
+    forward = int((steps > np.timedelta64(0, "ns")).sum())
+    worst = int(steps.argmin())
+    if forward < _FORWARD * len(steps):
+        places, what = (0, -1), f"{{}} to {{}}, where {forward:,} of {len(steps):,} steps go forward"
+    elif -2 * steps[worst] > times.max() - times.min():
+        places, what = (worst, worst + 1), "{} is followed by {}"
+    else:
+        return
+    rule = f"rows must run from old to new by column {name!r}, one moment each"
+    given = what.format(*(str(times[place])[:19] for place in places))
+    raise invalid(rule, given, "Sort the table by it, take one series of several, or name another column as date.")
 
 
 def _readings(values: pd.Series) -> Iterator[Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import gzip
 import io
 import warnings
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recurdrop.data.text import read_bytes
 from recurdrop.errors import invalid
 
 if TYPE_CHECKING:
@@ -44,16 +43,7 @@ def content(path: Path) -> bytes:
     Raises:
         ValueError: the file is missing, a folder, unreadable, empty, or no whole gzip data.
     """
-    if not path.exists():
-        raise invalid("the data must be a file that exists", str(path), "Check the path.")
-    if path.is_dir():
-        raise invalid("the data must be a file", f"the folder {path}", "Give one of the files in it.")
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except PermissionError:
-        raise invalid("the data must be readable", str(path), "Change the file's permissions.") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error):
-        raise invalid("a .gz file must be whole gzip data", str(path), "Unpack it or copy it again.") from None
+    data = read_bytes(path, "the data")
     if not data.strip():
         raise invalid("the data must not be empty", str(path), "Give a file with something in it.")
     return data

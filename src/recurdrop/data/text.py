@@ -27,12 +27,14 @@ class Corpus:
     """A text as word numbers.
 
     Attributes:
-        name: the file's name, or `BUILTIN`.
-        sha256: of the text in UTF-8, before any cut.
-        words: the vocabulary; a word's number is its place. `words[0]` is `<unk>`.
-        train: word numbers of the first 80 %, (N,) int64.
-        valid: of the next 10 %.
-        test: of the last 10 %.
+        name: the file's name, `BUILTIN`, or the published set's.
+        sha256: of the text in UTF-8, before any cut; of a published set, of its parts as `words.read_set` reads them.
+        words: the vocabulary; a word's number is its place. `prepare` puts `<unk>` first; published sets have it where
+            it first occurs, or not at all.
+        train: word numbers, or those of characters, (N,) int64; `prepare` takes the first 80 % of the text, a
+            published set has parts of its own.
+        valid: of the validation part; `prepare` takes the next 10 %.
+        test: of the test part; `prepare` takes the last 10 %.
     """
 
     name: str
@@ -43,20 +45,24 @@ class Corpus:
     test: NDArray[np.int64]
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, what: str = "TEXT") -> bytes:
     """Read a file, plain or gzip-compressed (`.gz`).
+
+    Args:
+        path: of the file.
+        what: to call it in messages.
 
     Raises:
         ValueError: the file is missing, a folder, unreadable, or damaged.
     """
     if not path.exists():
-        raise invalid("TEXT must be a file that exists", str(path), "Check the path.")
+        raise invalid(f"{what} must be a file that exists", str(path), "Check the path.")
     if path.is_dir():
-        raise invalid("TEXT must be a file", f"the folder {path}", "Give one of the files in it.")
+        raise invalid(f"{what} must be a file", f"the folder {path}", "Give one of the files in it.")
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except PermissionError:
-        raise invalid("TEXT must be readable", str(path), "Change its permissions.") from None
+        raise invalid(f"{what} must be readable", str(path), "Change its permissions.") from None
     except (gzip.BadGzipFile, EOFError, zlib.error):
         raise invalid("a .gz file must be whole gzip data", str(path), "Unpack it or copy it again.") from None
 

@@ -39,7 +39,8 @@ def read_set(name: str, source: Path | None) -> Corpus:
             None reads "wikitext-2" through the package `datasets`.
 
     Raises:
-        ValueError: a set that there is not, files that are missing or damaged, or a word that only evaluation has.
+        ValueError: a set that there is not, files that are missing or damaged or that `datasets` can't get, or a word
+            that only evaluation has.
     """
     if name not in WHERE:
         raise invalid(f"set must be one of {', '.join(WHERE)}", name, "Choose one of them.")
@@ -73,7 +74,11 @@ def _find(name: str, folder: Path, file: str) -> Path:
 def _download() -> Iterable[list[str]]:
     import datasets
 
-    found = datasets.load_dataset("Salesforce/wikitext", "wikitext-2-v1")
+    try:
+        found = datasets.load_dataset("Salesforce/wikitext", "wikitext-2-v1")
+    except (OSError, ValueError) as error:  # no network, no Hub; a cache that has it not
+        line = " ".join(str(error).split())
+        raise invalid("`datasets` must find wikitext-2", line, WHERE["wikitext-2"]) from None
     return [found[part]["text"] for part in ("train", "validation", "test")]
 
 

@@ -43,7 +43,7 @@ def curve(
             axes.axhline(value, color=BASE, linestyle=":", label=f"{label}, {value:.{digits}f}")
     if published is not None:
         axes.axhline(published, color=WORSE, linestyle="--", linewidth=1, label=f"published, {published:.{digits}f}")
-    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
+    axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"{name}, {unit}" if unit else name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

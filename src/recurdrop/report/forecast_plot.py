@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from recurdrop.errors import invalid
+from recurdrop.report.plots import png
 
 FORECAST, OBSERVED = "#0072B2", "black"
 SHOWN = 1000
@@ -61,10 +61,10 @@ def forecast_plot(
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     else:
         axes.set_xlabel("row")
-    axes.set_ylabel(label, parse_math=False)
+    axes.set_ylabel(label)
     _plain(axes)
     figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def _plain(axes: Axes) -> None:
@@ -72,9 +72,3 @@ def _plain(axes: Axes) -> None:
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    return buffer.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
@@ -10,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from recurdrop.errors import invalid
+from recurdrop.report.plots import png
 
 # Okabe and Ito's palette, as in `report.plots`; grey is the run without regularization.
 COLORS = ("#7f7f7f", "#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -59,15 +59,11 @@ def overfitting_plot(
     handles.append(Line2D([], [], color="black", linewidth=1.9, label="validation"))
     handles.append(Line2D([], [], color="black", linewidth=1.3, linestyle=_DASHED, label="training"))
     axes.set_xlabel("epoch (dot: best validation)")
-    axes.set_ylabel(label, parse_math=False)
+    axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     columns = 1 if max(map(len, runs)) > _LONG else 2
-    legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    return buffer.getvalue()
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
+    return png(figure)

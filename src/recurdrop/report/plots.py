@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from recurdrop.records import NONE, Row, RunRecord
 from recurdrop.report.tables import best_baseline, named
@@ -62,7 +63,7 @@ def _panel(axes: Axes, row: Row, runs: dict[str, list[RunRecord]], what: _Curves
     _curve(axes, runs[NONE], BASE, what.suffix)
     if row.method != NONE:
         _curve(axes, runs[row.method], METHOD, what.suffix)
-    axes.set_title(row.method, fontsize=10, loc="left", parse_math=False)
+    axes.set_title(row.method, fontsize=10, loc="left")
     if row.difference is not None and math.isfinite(row.difference.mean):
         text = f"{row.difference.mean:+.3f}".replace("-", "−")
         axes.set_title(text, fontsize=9, loc="right", color=METHOD if row.difference.mean < 0 else WORSE)
@@ -98,7 +99,9 @@ def _handles(what: _Curves, drawn: bool) -> list[Line2D]:
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as PNG."""
+    """Return a figure as PNG, all its text as it stands: a dollar in the name of a column starts no mathematics."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
     return buffer.getvalue()
@@ -158,7 +161,7 @@ def ranking(rows: Sequence[Row], records: Sequence[RunRecord]) -> bytes:
             color = METHOD if row.difference.mean + half < 0 else WORSE if row.difference.mean - half > 0 else BASE
             axes.errorbar(row.difference.mean, place, xerr=half, fmt="o", markersize=5, capsize=3, color=color)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [row.method for row in shown], parse_math=False)
+    axes.set_yticks(range(len(shown)), [row.method for row in shown])
     axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
     axes.set_xlabel(f"validation loss less that of none, {records[0].loss_unit} (left is better)")
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.6)

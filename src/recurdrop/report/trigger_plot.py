@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from recurdrop.report.plots import BASE, METHOD, WORSE
+from recurdrop.report.plots import BASE, METHOD, WORSE, png
 
 TRUTH = "#009E73"
 
@@ -59,11 +58,9 @@ def trigger(
         axes.tick_params(labelsize=8)
     below.plot(detections, [1.07] * len(detections), "v", color=WORSE, markersize=7, clip_on=False)
     if title:
-        above.set_title(title, fontsize=10, loc="left", parse_math=False)
+        above.set_title(title, fontsize=10, loc="left")
     figure.legend(handles=_handles(events is not None), loc="outside upper right", ncols=4, frameon=False, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)
 
 
 def _handles(known: bool) -> list[Line2D]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recurdrop.models.settings import TrainingSettings
@@ -145,6 +146,23 @@ class Task(ABC, Generic[D, M]):
         return {}
 
 
-def shuffled(count: int, seed: int, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def by_length(order: NDArray[np.int64], lengths: NDArray[np.int64], size: int, pool: int) -> list[NDArray[np.int64]]:
+    """Cut an order into batches; of each `pool` batches' worth of it, examples of like length share one.
+
+    Args:
+        order: numbers of examples, (N,).
+        lengths: of all examples, by their numbers.
+        size: of a batch; the last of all may be smaller.
+        pool: how many batches are sorted together.
+    """
+    found: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), pool * size):
+        rows = order[start : start + pool * size]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        found += [rows[i : i + size] for i in range(0, len(rows), size)]
+    return found
+
+
+def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the numbers below `count` in an order that follows from seed and epoch alone."""
     return np.random.default_rng((seed, epoch)).permutation(count)

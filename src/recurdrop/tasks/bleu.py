@@ -11,7 +11,7 @@ class Bleu(NamedTuple):
 
     Attributes:
         score: from 0 to 100.
-        signature: sacrebleu's, to be printed beside the score.
+        signature: sacrebleu's: case, tokens, smoothing and version, without which a score can't be compared.
     """
 
     score: float

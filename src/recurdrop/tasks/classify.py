@@ -18,7 +18,7 @@ from recurdrop.data.labelled import Ids, Labelled, LabelledText, load
 from recurdrop.errors import invalid
 from recurdrop.models.classify import ClassifierSettings, SequenceClassifier
 from recurdrop.models.settings import TrainingSettings
-from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task, shuffled
+from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task, by_length, shuffled
 
 POOL = 50
 """Batches out of which texts of like length are put together."""
@@ -110,13 +110,9 @@ class ClassifyTask(Task[ClassifyData, ClassifierSettings]):
 
         All texts are shuffled; out of each 50 batches, those of like length are put together; batches are shuffled.
         """
-        order, pool = shuffled(len(self.data.train.labels), seed, epoch), POOL * training.batch
+        order = shuffled(len(self.data.train.labels), seed, epoch)
         lengths = np.array([len(text) for text in self.data.train.texts])
-        found: list[Ids] = []
-        for start in range(0, len(order), pool):
-            rows = order[start : start + pool]
-            rows = rows[np.argsort(lengths[rows], kind="stable")]
-            found += [rows[i : i + training.batch] for i in range(0, len(rows), training.batch)]
+        found = by_length(order, lengths, training.batch, POOL)
         places = np.random.default_rng((seed, epoch, 1)).permutation(len(found))
         return Batches(self.data.train, [found[place] for place in places])
 

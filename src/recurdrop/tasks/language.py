@@ -141,15 +141,14 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
         return Step(loss, targets.numel(), detached(after), scale)
 
     def score(self, model: nn.Module, part: Part, *, samples: int = 0) -> Score:
-        """Score a part; the slice of the training part is as long as the validation part, from its beginning."""
-        ids = getattr(self.corpus, part)
-        loss = _loss(model, ids[: len(self.corpus.valid)] if part == "train" else ids, samples)
+        """Score a part."""
+        loss = _loss(model, self._slice(part), samples)
         return Score(loss, self._metric(loss))
 
     def baselines(self, part: Part) -> dict[str, Score]:
         """Return the loss under the training part's word frequencies, one added to each."""
         counts = np.bincount(self.corpus.train, minlength=len(self.corpus.words)) + 1.0
-        loss = -float(np.log(counts / counts.sum())[getattr(self.corpus, part)].mean())
+        loss = -float(np.log(counts / counts.sum())[self._slice(part)].mean())
         return {"word frequencies": Score(loss, self._metric(loss))}
 
     def numbers(self, text: str) -> list[int]:
@@ -185,6 +184,14 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
         """Return the number of what ends a sentence, or of what comes nearest to it, to write after."""
         marks = (END, "\n", " ", *self.corpus.words)
         return next(self.corpus.words.index(mark) for mark in marks if mark in self.corpus.words)
+
+    def _slice(self, part: Part) -> NDArray[np.int64]:
+        """Return a part; of "train" as many words as validate, from its beginning."""
+        return {
+            "train": self.corpus.train[: len(self.corpus.valid)],
+            "valid": self.corpus.valid,
+            "test": self.corpus.test,
+        }[part]
 
     def _metric(self, loss: float) -> float:
         if self.metric.name == "perplexity":

@@ -21,7 +21,7 @@ from recurdrop.models.recurrent import RecurrentSettings
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.nn.fast_dropout import FastDropoutGRU, FastDropoutLSTM, FastDropoutRNN
 from recurdrop.nn.fast_dropout.base import FastDropout
-from recurdrop.tasks.base import PARTS, Batch, Metric, Part, Score, Step, Task, shuffled
+from recurdrop.tasks.base import PARTS, Batch, Metric, Part, Score, Step, Task, by_length, shuffled
 from recurdrop.uncertainty.predict import mc_predict
 
 FAST: dict[str, type[FastDropout]] = {"lstm": FastDropoutLSTM, "gru": FastDropoutGRU, "rnn": FastDropoutRNN}
@@ -103,13 +103,8 @@ class MusicTask(Task[MusicData, MusicModel]):
     def batches(self, training: TrainingSettings, epoch: int, seed: int) -> Sequence[Batch]:
         """Return frames (B, T, 88) and lengths (B,): pieces of similar length together, in shuffled order."""
         pieces = self.pieces["train"]
-        order = shuffled(len(pieces), seed, epoch)
         lengths = np.array([len(piece) for piece in pieces])
-        pools = [
-            order[start : start + _POOL * training.batch] for start in range(0, len(order), _POOL * training.batch)
-        ]
-        order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
-        chunks = [order[start : start + training.batch] for start in range(0, len(order), training.batch)]
+        chunks = by_length(shuffled(len(pieces), seed, epoch), lengths, training.batch, _POOL)
         return [_padded([pieces[i] for i in chunks[j]]) for j in shuffled(len(chunks), seed, epoch)]
 
     def step(self, model: nn.Module, batch: Batch, state: Any, training: TrainingSettings) -> Step:

@@ -19,7 +19,7 @@ from recurdrop.data.mel import LogMel, moments
 from recurdrop.errors import invalid
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.models.spoken import SpokenModel, SpokenSettings
-from recurdrop.tasks.base import PARTS, Batch, Metric, Part, Score, Step, Task, shuffled
+from recurdrop.tasks.base import PARTS, Batch, Metric, Part, Score, Step, Task, by_length, shuffled
 
 _POOL = 8
 _ROWS = 100
@@ -107,14 +107,9 @@ class SpokenTask(Task[SpokenData, SpokenSettings]):
         Recordings come in random order but for this: of eight batches' worth of them, those of like length share a
         batch, so that little is padded.
         """
-        features, size = self._features["train"], training.batch
-        order = shuffled(len(features), seed, epoch)
-        lengths = np.array([len(each) for each in features])[order]
-        groups: list[NDArray[np.int64]] = []
-        for start in range(0, len(order), _POOL * size):
-            pool = order[start : start + _POOL * size]
-            pool = pool[np.argsort(lengths[start : start + _POOL * size], kind="stable")]
-            groups += [pool[i : i + size] for i in range(0, len(pool), size)]
+        features = self._features["train"]
+        lengths = np.array([len(each) for each in features])
+        groups = by_length(shuffled(len(features), seed, epoch), lengths, training.batch, _POOL)
         mixed = np.random.default_rng((seed, epoch, 1)).permutation(len(groups))
         return _Padded(features, self._targets["train"], [groups[i] for i in mixed])
 

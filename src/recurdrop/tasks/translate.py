@@ -17,12 +17,24 @@ from torch.nn import functional as F
 
 import recurdrop as rd
 from recurdrop.data import parallel
-from recurdrop.data.pairs import BOS, EOS, PAD, UNK, Pairs, join, padded, prepare, tokenize, tokenize_like_moses
+from recurdrop.data.pairs import (
+    BOS,
+    EOS,
+    PAD,
+    UNK,
+    Pairs,
+    Sentences,
+    join,
+    padded,
+    prepare,
+    tokenize,
+    tokenize_like_moses,
+)
 from recurdrop.errors import invalid
 from recurdrop.models.beam import beam_search
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.models.translate import EncoderDecoder, TranslateModel
-from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task, shuffled
+from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task, by_length, shuffled
 from recurdrop.tasks.bleu import bleu
 
 ROWS = 250
@@ -98,20 +110,11 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
 
     def batches(self, training: TrainingSettings, epoch: int, seed: int) -> Sequence[Batch]:
         """Return all training pairs: shuffled, sorted by length within `POOL` batches, cut; the batches shuffled."""
-        train, size = self.pairs.parts["train"], training.batch
-        order = shuffled(len(train), seed, epoch)
-        cuts: list[NDArray[np.int64]] = []
-        for start in range(0, len(order), POOL * size):
-            pool = order[start : start + POOL * size]
-            pool = pool[np.lexsort((train.lengths[pool], train.target_lengths[pool]))]
-            cuts += [pool[i : i + size] for i in range(0, len(pool), size)]
-        return [self._batch("train", cuts[i]) for i in np.random.default_rng((seed, epoch, 1)).permutation(len(cuts))]
-
-    def _batch(self, part: Part, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        sentences = self.pairs.parts[part]
-        lengths, steps = sentences.lengths[rows], int(sentences.target_lengths[rows].max()) + 1
-        source, target = sentences.source[rows, : lengths.max()], sentences.target[rows, :steps]
-        return torch.from_numpy(source).long(), torch.from_numpy(lengths), torch.from_numpy(target).long()
+        train = self.pairs.parts["train"]
+        # The target's length decides, then the source's.
+        lengths = train.target_lengths * (train.lengths.max() + 1) + train.lengths
+        cuts = by_length(shuffled(len(train), seed, epoch), lengths, training.batch, POOL)
+        return [_batch(train, cuts[i]) for i in np.random.default_rng((seed, epoch, 1)).permutation(len(cuts))]
 
     def step(self, model: nn.Module, batch: Batch, state: Any, training: TrainingSettings) -> Step:
         """Return the mean loss of the words and ends of a batch."""
@@ -128,13 +131,13 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
 
     @torch.no_grad()
     def score(self, model: nn.Module, part: Part, *, samples: int = 0) -> Score:
-        """Score a part; of the training part, as many pairs as there are for validation, from its beginning."""
-        count = len(self.pairs.parts["valid"] if part == "train" else self.pairs.parts[part])
-        order = np.argsort(self.pairs.parts[part].target_lengths[:count], kind="stable")
+        """Score a part."""
+        sentences = self._slice(part)
+        order = np.argsort(sentences.target_lengths, kind="stable")
         device, total, tokens = next(model.parameters()).device, 0.0, 0
         with rd.mc_dropout(model) if samples else nullcontext():
             for start in range(0, len(order), ROWS):
-                batch = self._batch(part, order[start : start + ROWS])
+                batch = _batch(sentences, order[start : start + ROWS])
                 source, lengths, target = (tensor.to(device) for tensor in batch)
                 passes = [_log_probs(model, source, lengths, target) for _ in range(max(1, samples))]
                 likely = torch.stack(passes).logsumexp(0) - math.log(len(passes))
@@ -144,7 +147,7 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
 
     def final(self, model: nn.Module, part: Part) -> Mapping[str, float]:
         """Return the BLEU of greedy translations, and of those with a beam of 5."""
-        sentences = self.pairs.parts[part]
+        sentences = self._slice(part)
         sources = [row[:n].tolist() for row, n in zip(sentences.source, sentences.lengths, strict=True)]
         found = {}
         for name, beam in (("BLEU", 1), ("BLEU with a beam of 5", 5)):
@@ -157,7 +160,7 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
         """Return the loss under the training part's frequencies of words and ends, one added to each."""
         counts = np.array(self.pairs.target.counts, dtype=float) + 1
         counts[[PAD, BOS]] = 0
-        wanted = self.pairs.parts[part].target[:, 1:]
+        wanted = self._slice(part).target[:, 1:]
         with np.errstate(divide="ignore"):
             nats = -np.log(counts / counts.sum())
         return {"word frequencies": _scored(float(nats[wanted[wanted != PAD]].mean()))}
@@ -176,6 +179,10 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
         split = tokenize_like_moses if self.pairs.tokenized else tokenize
         sources = [self.pairs.source.numbers(split(sentence)) for sentence in sentences]
         return [join(words) for words in self._decode(model, sources, beam)]
+
+    def _slice(self, part: Part) -> Sentences:
+        """Return a part; of "train" as many pairs as validate, from its beginning."""
+        return self.pairs.parts[part].first(len(self.pairs.parts["valid" if part == "train" else part]))
 
     @torch.no_grad()
     def _decode(self, model: nn.Module, sources: Sequence[Sequence[int]], beam: int) -> list[list[str]]:
@@ -197,6 +204,12 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
             for place, row in zip(places, numbers, strict=True):
                 found[place] = self.pairs.target.tokens(row)
         return found
+
+
+def _batch(sentences: Sentences, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    lengths, steps = sentences.lengths[rows], int(sentences.target_lengths[rows].max()) + 1
+    source, target = sentences.source[rows, : lengths.max()], sentences.target[rows, :steps]
+    return torch.from_numpy(source).long(), torch.from_numpy(lengths), torch.from_numpy(target).long()
 
 
 def _cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
