@@ -234,6 +234,7 @@ def test_recipes_lists_all_with_their_numbers_and_shows_one(recurdrop: Command) 
     for name in recipes.names():
         numbers = recipes.tables(name).get("published", {})
         assert rows[name].split()[1] == recipes.tables(name)["task"]
+        assert numbers.get("metric", "") in rows[name]
         for part in ("valid", "test"):
             value = numbers.get(part, math.nan)
             assert ("–" if math.isnan(value) else f"{value:g}") in rows[name].split()
@@ -411,7 +412,10 @@ def test_bad_input_gets_one_line_and_code_2(recurdrop: Command, some_run: Path, 
     Path("small text.txt.toml").write_text("a dog sees")
     Path("task.toml").write_text(RECIPE.replace('"language"', '"cooking"'))
     Path("keys.toml").write_text(
-        RECIPE.replace("[model]", "[modle]").replace("lr", "learning").replace("batch = 2", 'batch = "two"')
+        RECIPE.split("[published]")[0]
+        .replace("[model]", "[modle]")
+        .replace("lr", "learning")
+        .replace("batch = 2", 'batch = "two"')
         + "\n[data]\nsett = 1\n[model]\nvocabulary = 0\nembedding = 6\nwidths = [6]\n"
     )
     Path("other.txt").write_text(text.read_text().replace("cow", "cat"))

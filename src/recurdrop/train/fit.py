@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -153,14 +152,12 @@ class _Keep(Checkpoint):
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Leave Ctrl-C a `KeyboardInterrupt`: Lightning makes an exit of it, and is deaf to the signal from then on."""
-    before = signal.getsignal(signal.SIGINT)
+    """Leave Ctrl-C a `KeyboardInterrupt`; Lightning makes an exit of it."""
     try:
         yield
     except SystemExit as stop:
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
         raise KeyboardInterrupt from None
 
 
