@@ -229,6 +229,22 @@ def test_a_damaged_record_gets_one_line(recurdrop: Run, text: Path, tmp_path: Pa
     assert line.startswith("recurdrop: a run record must be JSON; got 'o/runs/none-seed1.json'. Remove the file")
 
 
+def test_weights_that_are_gone_or_damaged(recurdrop: Run, text: Path, tmp_path: Path) -> None:
+    command = ("compare", text, *SMALL, *HERE, "--methods", "zaremba", "--out", "o")
+    first = recurdrop(*command)
+    (weights,) = (tmp_path / "o" / "weights").glob("none-seed1*")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])
+    found = recurdrop(*command)
+    assert found.code == 2
+    line = found.err.splitlines()[-1]  # after the bar
+    assert line.startswith("recurdrop: weights of a run must be whole; got")
+    assert line.endswith("Remove the file, and the run is done again.")
+    weights.unlink()
+    assert recurdrop(*command).code == first.code == 0
+    assert weights.exists()
+
+
 def table(path: Path, rows: int = 260) -> Path:
     """A wave with a period of 20 rows, which the last value forecasts badly and that of a period ago exactly."""
     lines = [f"{i},{math.sin(i * math.pi / 10):.6f},{i % 3}" for i in range(rows)]

@@ -45,7 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     }
 
     def of(kind: str) -> None:
-        recipe = SimpleNamespace(kind=kind, data=SimpleNamespace(target="y", threshold=0.5))
+        recipe = SimpleNamespace(kind=kind, data=SimpleNamespace(target="y", threshold=0.5, text="said"))
         found = SimpleNamespace(recipe=recipe, task=tasks[kind], model=lambda: SimpleNamespace(stride=4))
         monkeypatch.setattr(Run, "open", lambda *_: found)
 
@@ -119,4 +119,17 @@ def test_a_picture_that_can_not_be_written_is_one_line(recurdrop: Command, run: 
     assert found.err == (
         "recurdrop: --picture must be a file that can be written; got 'no/folder.png (No such file or directory)'. "
         "Name one in a folder that exists.\n"
+    )
+
+
+def test_a_table_of_texts_gives_its_column(recurdrop: Command, run: Callable[[str], None], tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    run("classify")
+    (tmp_path / "new.tsv").write_text("mark\tsaid\n1\tone two\n2\tthree\n")
+    found = recurdrop("predict", "o", "new.tsv")
+    assert [row[-1] for row in csv.reader(io.StringIO(found.out))] == ["text", "one two", "three"]
+    (tmp_path / "other.tsv").write_text("mark\ttold\n1\tone two\n")
+    assert (
+        "there is no column" in recurdrop("predict", "o", "other.tsv").err
+        or recurdrop("predict", "o", "other.tsv").code == 2
     )

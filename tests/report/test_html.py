@@ -255,3 +255,14 @@ def test_reports_read_records_only() -> None:
     }
     assert not {"torch", "lightning"} & {name.split(".")[0] for name in found}
     assert "matplotlib.figure" in found
+
+
+def test_colours_say_better_or_worse_where_the_interval_does() -> None:
+    from recurdrop.records import Spread
+    from recurdrop.report.plots import BASE, METHOD, WORSE, _color
+
+    found = [
+        _color(Spread(mean, half))
+        for mean, half in ((-0.2, 0.1), (0.2, 0.1), (-0.1, 0.2), (0.1, 0.2), (-0.1, float("nan")))
+    ]
+    assert found == [METHOD, WORSE, BASE, BASE, BASE]

@@ -60,7 +60,10 @@ def test_a_run_is_found_again_in_its_folder(text: Path, tmp_path: Path) -> None:
 def test_a_folder_is_of_one_run(text: Path, tmp_path: Path, recipe: Recipe, seed: int, words: str) -> None:
     Run.prepare(RECIPE, text, 1, tmp_path / "run")
     text.write_text(text.read_text() + words)
-    with pytest.raises(ValueError, match=r"--out must be a new folder, or hold this very run; got '.*run'"):
+    with pytest.raises(
+        ValueError,
+        match=r"--out must be a new folder, or hold this very run; got '.*run, whose settings, data or seed differ'",
+    ):
         Run.prepare(recipe, text, seed, tmp_path / "run")
 
 
@@ -184,6 +187,19 @@ def test_settings_of_the_model_are_checked_before_the_folder_is_bound(text: Path
     assert not (tmp_path / "run").exists()
     Run.prepare(RECIPE, text, 1, tmp_path / "run")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_noise_that_there_is_not_is_said_with_the_rest() -> None:
+    with pytest.raises(ValueError, match=r"model: .*zonout.*training has no 'rate'"):
+        from_tables(
+            "f",
+            {
+                "task": "forecast",
+                "data": {"target": "y"},
+                "model": {"noise": ["zonout"]},
+                "training": {"batch": 1, "epochs": 1, "lr": 1.0, "rate": 1},
+            },
+        )
 
 
 def test_a_run_goes_on_in_its_precision(text: Path, tmp_path: Path) -> None:

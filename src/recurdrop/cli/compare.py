@@ -97,7 +97,8 @@ def compare(
         kept = f"{done} of {total} runs are kept in {folder}"
         sys.stderr.write(f"recurdrop: stopped; {kept}, the same command goes on from there.\n")
         raise typer.Exit(130) from None
-    rows = comparison.conclude()
+    with bad_input():
+        rows = comparison.conclude()
     command = shlex.join(["recurdrop", *sys.argv[1:]])
     names = {label: slug(label) for label in comparison.methods}
     page = html.write(folder, rows, comparison.finished(), command, names)

@@ -101,7 +101,7 @@ def _forecast(run: Run, asked: Asked) -> Said:
 
 
 def _classify(run: Run, asked: Asked) -> Said:
-    texts = _lines(asked.files)
+    texts = _texts(asked.files, run.recipe.data.text)
     found = run.task.classify(run.model(), texts, samples=asked.samples)  # type: ignore[attr-defined]
     classes = [str(name) for name in run.task.data.classes]  # type: ignore[attr-defined]
     lines = (
@@ -163,6 +163,16 @@ _TAKES = {
     "trigger": ("files", "--picture"),
     "speech": ("files",),
 }
+
+
+def _texts(files: list[Path], column_name: str | None) -> list[str]:
+    """Return a table's column of texts, or the lines of anything else."""
+    from recurdrop.data.tables import column, read_table
+
+    suffixes = {Path(file.name.removesuffix(".gz")).suffix for file in files}
+    if column_name is None or not suffixes & {".csv", ".tsv", ".parquet"}:
+        return _lines(files)
+    return [str(text) for file in files for text in column(read_table(file), column_name, "text")]
 
 
 def _lines(files: list[Path]) -> list[str]:

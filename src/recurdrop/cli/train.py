@@ -72,6 +72,8 @@ def prepared(recipe: str, data: Path | None, changes: list[str] | None, out: Pat
     with bad_input():
         run = Run.prepare(read_recipe(recipe, changes or ()), data, seed, out)
     tell(run.task.report)
+    if data is None and run.recipe.kind == "language":
+        tell({"text": f"no --data, so {run.task.name}"})
     return run
 
 

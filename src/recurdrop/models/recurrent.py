@@ -38,6 +38,7 @@ class RecurrentSettings:
         for name in ("hidden", "layers"):
             if getattr(self, name) < 1:
                 raise invalid(f"{name} must be 1 or more", getattr(self, name), "Give e.g. 1.")
+        self.methods()
 
     def methods(self) -> tuple[Method, ...]:
         """Return the noise as methods.

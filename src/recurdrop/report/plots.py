@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from recurdrop.records import NONE, Row, RunRecord
+from recurdrop.records import NONE, Row, RunRecord, Spread
 from recurdrop.report.tables import best_baseline, named
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; line style says train or validation as well.
@@ -59,6 +59,13 @@ def _curve(axes: Axes, runs: Sequence[RunRecord], color: str, suffix: str) -> No
         axes.fill_between(updates, values.min(0), values.max(0), color=color, alpha=0.18, linewidth=0)
 
 
+def _color(difference: Spread) -> str:
+    """Return the colour of better or worse where the interval leaves out 0, grey where it doesn't or is unknown."""
+    if not abs(difference.mean) > difference.half:
+        return BASE
+    return METHOD if difference.mean < 0 else WORSE
+
+
 def _panel(axes: Axes, row: Row, runs: dict[str, list[RunRecord]], what: _Curves) -> None:
     _curve(axes, runs[NONE], BASE, what.suffix)
     if row.method != NONE:
@@ -66,7 +73,7 @@ def _panel(axes: Axes, row: Row, runs: dict[str, list[RunRecord]], what: _Curves
     axes.set_title(row.method, fontsize=10, loc="left")
     if row.difference is not None and math.isfinite(row.difference.mean):
         text = f"{row.difference.mean:+.3f}".replace("-", "−")
-        axes.set_title(text, fontsize=9, loc="right", color=METHOD if row.difference.mean < 0 else WORSE)
+        axes.set_title(text, fontsize=9, loc="right", color=_color(row.difference))
     _plain(axes)
 
 
@@ -158,7 +165,7 @@ def ranking(rows: Sequence[Row], records: Sequence[RunRecord]) -> bytes:
     for place, row in enumerate(shown):
         if row.difference is not None:
             half = 0.0 if math.isnan(row.difference.half) else row.difference.half
-            color = METHOD if row.difference.mean + half < 0 else WORSE if row.difference.mean - half > 0 else BASE
+            color = _color(row.difference)
             axes.errorbar(row.difference.mean, place, xerr=half, fmt="o", markersize=5, capsize=3, color=color)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(shown)), [row.method for row in shown])

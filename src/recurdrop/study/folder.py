@@ -66,7 +66,7 @@ class Folder:
         records.write(self.run(record.method, record.seed), record)
 
     def load(self, label: str, seed: int) -> RunRecord | None:
-        """Return the record of a finished run, None if there is none.
+        """Return the record of a finished run, None if there is none, or no weights beside it.
 
         Raises:
             ValueError: the record is damaged, or of another run.
@@ -78,7 +78,7 @@ class Folder:
         if (record.method, record.seed) != (label, seed):
             rule = f"{path} must be the record of {label}, seed {seed}"
             raise invalid(rule, f"that of {record.method}, seed {record.seed}", "Remove the file.")
-        return record
+        return record if self.weights(label, seed).exists() else None
 
     def load_weights(self, label: str, seed: int) -> dict[str, Tensor]:
         """Return the best weights of a finished run.
@@ -86,7 +86,14 @@ class Folder:
         Raises:
             ValueError: they are missing, damaged, or of another run.
         """
-        weights: dict[str, Tensor] = read_checkpoint(self.weights(label, seed), f"{label}, seed {seed}")
+        path = self.weights(label, seed)
+        try:
+            weights: dict[str, Tensor] = read_checkpoint(path, f"{label}, seed {seed}")
+        except ValueError as error:
+            what = str(error).split(". Give another file")[0]
+            raise invalid(
+                "weights of a run must be whole", what, "Remove the file, and the run is done again."
+            ) from None
         return weights
 
 

@@ -67,7 +67,8 @@ class Run:
         file, elsewhere = run.folder / ABOUT, "Choose another folder with --out."
         if file.exists():
             if _read(file)["about"] != run.about:
-                raise invalid("--out must be a new folder, or hold this very run", str(run.folder), elsewhere)
+                value = f"{run.folder}, whose settings, data or seed differ"
+                raise invalid("--out must be a new folder, or hold this very run", value, elsewhere)
             return run
         if run.folder.is_dir() and any(path.name != f"{ABOUT}.part" for path in run.folder.iterdir()):
             raise invalid("--out must be a new folder, or hold this very run", str(run.folder), elsewhere)
