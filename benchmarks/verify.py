@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -15,6 +14,7 @@ import recurdrop as rd
 from benchmarks.cases import Case, Noise
 from benchmarks.steps import Batch, batch, ours
 from recurdrop.testing import agree, outcome
+from recurdrop.train.environment import one_thread
 
 EXACT, ROUNDING = 1e-10, 1e-4
 """Relative errors allowed in float64 on a small batch, and in float32 on the batch that is timed."""
@@ -89,21 +89,12 @@ def _compare(
 
 def _difference(run: Callable[[str], dict[str, Tensor]], backend: str, tolerance: float) -> str:
     found = run(backend)
-    with _one_thread():
+    with (
+        one_thread()
+    ):  # spares its many small operations the barriers, which take far longer than they on a busy machine
         expected = run("reference")
     try:
         agree(found, expected, tolerance)
     except AssertionError as error:
         return str(error)
     return ""
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Spare the reference's many small operations the barriers, which take far longer than they on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

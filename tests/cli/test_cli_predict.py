@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-import wave
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import torch
 
 from recurdrop.report import trigger_plot
 from recurdrop.train.run import Run
+from waves import wav
 
 Command = Callable[..., Any]
 RATE = 1000
@@ -101,9 +101,7 @@ def test_every_line_of_a_text_is_one_example(recurdrop: Command, run: Callable[[
 def test_frames_of_the_picture_are_as_long_as_those_of_the_model(
     recurdrop: Command, run: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with wave.open("a.wav", "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
-        file.writeframes(np.zeros(119, "<i2").tobytes())
+    Path("a.wav").write_bytes(wav([0] * 119, RATE))
     steps: list[float] = []
     monkeypatch.setattr(trigger_plot, "trigger", lambda *given, **_: steps.append(given[3]) or b"png")
     run("trigger")
@@ -126,10 +124,17 @@ def test_a_table_of_texts_gives_its_column(recurdrop: Command, run: Callable[[st
     pytest.importorskip("pandas")
     run("classify")
     (tmp_path / "new.tsv").write_text("mark\tsaid\n1\tone two\n2\tthree\n")
-    found = recurdrop("predict", "o", "new.tsv")
-    assert [row[-1] for row in csv.reader(io.StringIO(found.out))] == ["text", "one two", "three"]
+    (tmp_path / "lines.txt").write_text("four\n")
+    found = recurdrop("predict", "o", "new.tsv", "lines.txt")
+    assert [row[-1] for row in csv.reader(io.StringIO(found.out))] == ["text", "one two", "three", "four"]
     (tmp_path / "other.tsv").write_text("mark\ttold\n1\tone two\n")
-    assert (
-        "there is no column" in recurdrop("predict", "o", "other.tsv").err
-        or recurdrop("predict", "o", "other.tsv").code == 2
-    )
+    refused = recurdrop("predict", "o", "other.tsv")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("recurdrop: data.text must name a column of the table; got 'said'")
+
+
+def test_one_sample_is_no_average(recurdrop: Command, run: Callable[[str], None]) -> None:
+    run("forecast")
+    found = recurdrop("predict", "r", "--samples", 1)
+    assert (found.code, found.out) == (2, "")
+    assert found.err == "recurdrop: --samples must be 0 for none, or 2 or more; got 1. Give e.g. 10.\n"

@@ -3,23 +3,15 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
-import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recurdrop.data.speech import decode, read, read_wave
+from waves import wav
 
 FSDD = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "fsdd"
-
-
-def wav(samples: list[int], *, width: int = 2, channels: int = 1, rate: int = 8000) -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((channels, width, rate, 0, "NONE", "not compressed"))
-        file.writeframes(b"".join(s.to_bytes(width, "little", signed=width > 1) for s in samples))
-    return buffer.getvalue()
 
 
 def write(folder: Path, *names: str) -> Path:

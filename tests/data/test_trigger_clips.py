@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 from recurdrop.data.mel import LogMel
 from recurdrop.data.speech import Recordings
 from recurdrop.data.trigger import ClipSettings, Mixer, backgrounds, colored, labels, trimmed
+from waves import wav
 
 RATE = 1000
 QUIET = {"noise": (-90.0, -90.0), "snr": (60.0, 60.0)}
@@ -145,18 +144,10 @@ def test_silent_recordings_are_refused() -> None:
         Mixer(made, ClipSettings("yes"))
 
 
-def save(path: Path, samples: np.ndarray) -> None:
-    path.parent.mkdir(exist_ok=True)
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
-        file.writeframes(samples.astype("<i2").tobytes())
-    path.write_bytes(buffer.getvalue())
-
-
 def test_parts_have_their_own_stretch_of_a_background(tmp_path: Path) -> None:
     assert backgrounds(tmp_path, RATE) == ()
-    save(tmp_path / "background" / "street.wav", np.repeat([1000, 2000, 3000], [16000, 2000, 2000]))
+    (tmp_path / "background").mkdir()
+    (tmp_path / "background" / "street.wav").write_bytes(wav(np.repeat([1000, 2000, 3000], [16000, 2000, 2000]), RATE))
     (own,) = backgrounds(tmp_path, RATE)
     assert len(own) == 20000
     own = own * np.where(np.arange(20000) % 2, 1, 0.5).astype(np.float32)
@@ -168,9 +159,10 @@ def test_parts_have_their_own_stretch_of_a_background(tmp_path: Path) -> None:
 
 
 def test_short_backgrounds_are_refused(tmp_path: Path) -> None:
-    save(tmp_path / "background" / "a.wav", np.ones(9999))
+    (tmp_path / "background").mkdir()
+    (tmp_path / "background" / "a.wav").write_bytes(wav(np.ones(9999), RATE))
     with pytest.raises(ValueError, match=r"10 s or more.*a.wav of 10.0 s"):
         backgrounds(tmp_path, RATE)
-    save(tmp_path / "background" / "a.wav", np.repeat([1, 0], [9500, 2500]))
+    (tmp_path / "background" / "a.wav").write_bytes(wav(np.repeat([1, 0], [9500, 2500]), RATE))
     with pytest.raises(ValueError, match="not silent"):
         backgrounds(tmp_path, RATE)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import io
 import math
 import pickle
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +14,12 @@ from recurdrop.data import speech
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.models.spoken import SpokenSettings
 from recurdrop.tasks.spoken import SpokenData, SpokenTask
+from waves import wav
 
 RATE = 2000
 DATA = SpokenData(bands=8)
 TRAINING = TrainingSettings(batch=4, epochs=2, lr=0.01)
 PITCH = {"high": 700, "low": 150, "mid": 400}
-
-
-def save(path: Path, samples: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
-        file.writeframes(np.rint(32768 * samples).astype("<i2").tobytes())
-    path.write_bytes(buffer.getvalue())
 
 
 @pytest.fixture
@@ -37,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     for k, (label, pitch) in enumerate(PITCH.items()):
         for i in range(24 if label == "low" else 16):
             tone = np.sin(2 * np.pi * pitch / RATE * np.arange(200 + 23 * i + 5 * k))
-            save(tmp_path / f"{label}_{i}.wav", 0.3 * tone)
+            (tmp_path / f"{label}_{i}.wav").write_bytes(wav(9830 * tone, RATE))
     return tmp_path
 
 
@@ -129,7 +120,7 @@ def test_it_learns_and_classifies_a_file(task: SpokenTask, tmp_path: Path) -> No
             task.step(model, batch, None, TRAINING).loss.backward()
             optimizer.step()
     assert task.score(model.eval(), "test").metric == 100
-    save(tmp_path / "new.wav", 0.3 * np.sin(2 * np.pi * 410 / RATE * np.arange(444)))
+    (tmp_path / "new.wav").write_bytes(wav(9830 * np.sin(2 * np.pi * 410 / RATE * np.arange(444)), RATE))
     found = task.classify(model, speech.read_wave(tmp_path / "new.wav", RATE))
     assert next(iter(found)) == "mid"
     assert set(found) == set(task.labels)
@@ -162,6 +153,6 @@ def test_tasks_can_be_pickled(task: SpokenTask) -> None:
 def test_what_does_not_fit_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="per_label must be 0 or more"):
         SpokenData(per_label=-1)
-    save(folder / "low_99.wav", np.full(19, 0.1))
+    (folder / "low_99.wav").write_bytes(wav([3277] * 19, RATE))
     with pytest.raises(ValueError, match=r"20 samples or more; got 'low_99.wav with 19'"):
         SpokenTask.load(folder, DATA)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import io
 import math
 import pickle
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import recurdrop as rd
+from recurdrop.data import speech
 from recurdrop.data.speech import read_wave
+from recurdrop.data.trigger import Clip, Mixer, backgrounds
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.models.trigger import TriggerModel, TriggerSettings
 from recurdrop.tasks.events import Counts, compare, detections
 from recurdrop.tasks.trigger import TriggerData, TriggerTask
+from waves import wav
 
 RATE = 2000
 SMALL: dict[str, Any] = {"seconds": 2.0, "train": 7, "valid": 4, "test": 5, "bands": 8, "snr": (20.0, 20.0)}
 TRAINING = TrainingSettings(batch=3, epochs=2, lr=0.01)
-
-
-def save(path: Path, samples: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
-        file.writeframes(np.rint(32768 * samples).astype("<i2").tobytes())
-    path.write_bytes(buffer.getvalue())
 
 
 @pytest.fixture
@@ -38,10 +31,15 @@ def folder(tmp_path: Path) -> Path:
     """Tones: the trigger is 700 Hz, the other word 150 Hz."""
     for label, frequency in (("3", 700), ("4", 150)):
         for i in (0, 1, 5, 6, 10, 11):
-            save(
-                tmp_path / f"{label}_ann_{i}.wav", 0.5 * np.sin(2 * np.pi * frequency / RATE * np.arange(300 + 10 * i))
-            )
+            tone = 16384 * np.sin(2 * np.pi * frequency / RATE * np.arange(300 + 10 * i))
+            (tmp_path / f"{label}_ann_{i}.wav").write_bytes(wav(tone, RATE))
     return tmp_path
+
+
+def mixed(folder: Path, data: TriggerData) -> Clip:
+    """Return the second clip of the test part."""
+    recordings = speech.read(folder)
+    return Mixer(recordings, data, data.seed, backgrounds(folder, recordings.rate)).clip("test", 1)
 
 
 @pytest.fixture
@@ -151,15 +149,16 @@ def test_never_has_the_loss_of_the_rate(task: TriggerTask) -> None:
     assert task.baselines("train")["never"].others["frame accuracy"] == pytest.approx(1 - sliced)
 
 
-def test_detecting_in_a_file_is_scoring_its_clip(task: TriggerTask, tmp_path: Path) -> None:
+def test_detecting_in_a_file_is_scoring_its_clip(task: TriggerTask, folder: Path, tmp_path: Path) -> None:
     model = task.build(TriggerSettings(hidden=6, channels=8)).eval()
-    save(tmp_path / "clip.wav", task.examples[1].wave)
+    clip = mixed(folder, task.data)
+    (tmp_path / "clip.wav").write_bytes(wav(32768 * clip.wave, RATE))
     probabilities, times = task.detect(model, read_wave(tmp_path / "clip.wav", RATE))
     with torch.no_grad():
         expected = model(task._features["test"][1:2])[0].sigmoid()
     torch.testing.assert_close(torch.from_numpy(probabilities), expected)
     assert times == detections(probabilities, 0.04, 0.5, 0.4)
-    assert task.examples[1].ends == task._clips["test"].ends[1]
+    assert clip.ends == task._clips["test"].ends[1]
     with pytest.raises(ValueError, match="80 samples or more; got 79"):
         task.detect(model, np.zeros(79, dtype=np.float32))
 
@@ -203,9 +202,10 @@ def test_tasks_can_be_pickled_and_say_what_they_hold(task: TriggerTask) -> None:
 
 def test_a_background_of_their_own_is_mixed_in(folder: Path, task: TriggerTask) -> None:
     (folder / "background").mkdir()
-    save(folder / "background" / "hum.wav", 0.3 * np.sin(2 * np.pi * 50 / RATE * np.arange(12 * RATE)))
+    hum = 9830 * np.sin(2 * np.pi * 50 / RATE * np.arange(12 * RATE))
+    (folder / "background" / "hum.wav").write_bytes(wav(hum, RATE))
     own = TriggerTask.load(folder, TriggerData(**{**SMALL, "noise": (-30.0, -30.0), "snr": (-100.0, -100.0)}))
-    spectrum = np.abs(np.fft.rfft(own.examples[0].wave.astype(float))) ** 2
+    spectrum = np.abs(np.fft.rfft(mixed(folder, own.data).wave.astype(float))) ** 2
     assert spectrum[50 * 2] > 0.99 * spectrum.sum()
     assert own.sha256 != task.sha256
     assert own.sizes["recordings"] == 12

@@ -29,7 +29,7 @@ RECIPE: dict[str, Any] = {
 
 
 class Tell(L.Callback):
-    """Tells each update that begins; waits for its end before the update `hold`, so that no pace of a machine matters."""
+    """Tells each update that begins; before the update `hold` it waits to be killed, whatever the machine's pace."""
 
     def __init__(self, line: Connection, hold: int | None) -> None:
         self.line, self.hold = line, hold

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import typer
+    from rich.console import Console
 
 
 def fail(message: str) -> NoReturn:
@@ -29,6 +30,12 @@ def tell(report: Mapping[str, object]) -> None:
     """Say on stderr what was found in the data and done about it."""
     for what, found in report.items():
         sys.stderr.write(f"data: {what}: {found}\n")
+
+
+def widen(console: Console, width: int) -> None:
+    """Let lines that no terminal will break be at least this many characters wide."""
+    if not console.is_terminal:
+        console.width = max(console.width, width)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from recurdrop.cli import bad_input, fail, need, tell
+from recurdrop.cli import bad_input, fail, need, tell, widen
 from recurdrop.cli.kinds import COMMON, KEYS, kind_of, recipe_of, setup
 
 if TYPE_CHECKING:
@@ -144,8 +144,7 @@ def _show(rows: list[Row], run: RunRecord, page: Path) -> None:
     console = Console(highlight=False)
     cells = [tables.cells(row, run.metric) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    if not console.is_terminal:  # numbers in one line
-        console.width = max(console.width, _NARROWEST, sum(widths) + 2 * len(widths))
+    widen(console, max(_NARROWEST, sum(widths) + 2 * len(widths)))  # numbers in one line
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, (column, width) in enumerate(zip(tables.columns(run), widths, strict=True)):
         least = None if console.is_terminal else width

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recurdrop import methods as registry
-from recurdrop.cli import bad_input
+from recurdrop.cli import bad_input, widen
 
 _NARROWEST = 130
 
@@ -33,8 +33,7 @@ def methods(name: Annotated[str | None, typer.Argument(help="A method; all in br
 
 
 def _list(console: Console) -> None:
-    if not console.is_terminal:
-        console.width = max(console.width, _NARROWEST)
+    widen(console, _NARROWEST)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("method", "sites", "one mask shared over", "cells", "source"):
         table.add_column(column, no_wrap=column == "method")

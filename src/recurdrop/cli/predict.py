@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from recurdrop.cli import bad_input, need
+from recurdrop.cli.train import check_samples
 
 if TYPE_CHECKING:
     from recurdrop.train.run import Run
@@ -50,6 +51,7 @@ def predict(
     Example: recurdrop predict recurdrop-runs/jena-gru-dropout-seed1-1a2b3c4d --samples 50 --picture forecast.png
     """
     need("lightning", "safetensors")
+    check_samples(samples)
     from recurdrop.errors import invalid
     from recurdrop.records import write_bytes
     from recurdrop.tasks.base import PARTS
@@ -58,8 +60,8 @@ def predict(
     with bad_input():
         if part not in PARTS:
             raise invalid(f"--part must be one of {', '.join(PARTS)}", part, "Choose one of them.")
-        if samples < 0 or beam < 1:
-            raise invalid("--samples must be 0 or more and --beam 1 or more", (samples, beam), "Leave them out.")
+        if beam < 1:
+            raise invalid("--beam must be 1 or more", beam, "Leave it out.")
         found = Run.open(run, data)
         kind = found.recipe.kind
         if kind not in _KINDS:
@@ -166,13 +168,16 @@ _TAKES = {
 
 
 def _texts(files: list[Path], column_name: str | None) -> list[str]:
-    """Return a table's column of texts, or the lines of anything else."""
+    """Return the lines of each file, of a table its column of texts."""
     from recurdrop.data.tables import column, read_table
 
-    suffixes = {Path(file.name.removesuffix(".gz")).suffix for file in files}
-    if column_name is None or not suffixes & {".csv", ".tsv", ".parquet"}:
-        return _lines(files)
-    return [str(text) for file in files for text in column(read_table(file), column_name, "text")]
+    found: list[str] = []
+    for file in _some(files, "a text with one example a line"):
+        if column_name is not None and Path(file.name.removesuffix(".gz")).suffix in (".csv", ".tsv", ".parquet"):
+            found += map(str, column(read_table(file), column_name, "data.text"))
+        else:
+            found += _lines([file])
+    return found
 
 
 def _lines(files: list[Path]) -> list[str]:

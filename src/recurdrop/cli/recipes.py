@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recurdrop import recipes as published
-from recurdrop.cli import fail
+from recurdrop.cli import fail, widen
 
 _NARROWEST = 160
 
@@ -26,8 +26,7 @@ def recipes(
     """
     if name is None:
         console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = max(console.width, _NARROWEST)
+        widen(console, _NARROWEST)
         console.print(_table())
     elif name in published.names():
         file = resources.files(published).joinpath(f"{name}.toml")

@@ -71,9 +71,7 @@ def prepared(recipe: str, data: Path | None, changes: list[str] | None, out: Pat
         fail(f"--seed must be 0 or more and below 2**32; got {seed}. The default is 1.")
     with bad_input():
         run = Run.prepare(read_recipe(recipe, changes or ()), data, seed, out)
-    tell(run.task.report)
-    if data is None and run.recipe.kind == "language":
-        tell({"text": f"no --data, so {run.task.name}"})
+    tell(run.task.report if data else {"none given": f"so {run.task.name}", **run.task.report})
     return run
 
 

@@ -20,8 +20,21 @@ def page(rows: Sequence[Row], records: Sequence[RunRecord], command: str) -> str
         records: the runs behind it.
         command: what the user typed.
     """
-    shown = [row for row in rows if not row.baseline]
-    metric, rates = records[0].metric, plots.rates(records)
+    return _page(rows, records, command, _pictures(rows, records))
+
+
+def _pictures(rows: Sequence[Row], records: Sequence[RunRecord]) -> dict[str, bytes]:
+    drawn = {
+        "ranking": plots.ranking(rows, records),
+        "curves": plots.curves(rows, records),
+        "rates": plots.rates(records),
+    }
+    return {name: png for name, png in drawn.items() if png}
+
+
+def _page(rows: Sequence[Row], records: Sequence[RunRecord], command: str, pictures: dict[str, bytes]) -> str:
+    metric = records[0].metric
+    shown = {name: _inline(png) for name, png in pictures.items()}
     template = Environment(
         loader=PackageLoader("recurdrop.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template("compare.html.j2")
@@ -38,9 +51,9 @@ def page(rows: Sequence[Row], records: Sequence[RunRecord], command: str) -> str
         test_line=tables.test_line(rows, metric),
         winner=tables.winner(rows),
         backends=sorted({str(record.machine["backend"]) for record in records}),
-        ranking=_inline(plots.ranking(rows, records)) if len(shown) > 1 else None,
-        curves=_inline(plots.curves(rows, records)),
-        rates=_inline(rates) if rates else None,
+        ranking=shown["ranking"] if sum(not row.baseline for row in rows) > 1 else None,
+        curves=shown["curves"],
+        rates=shown.get("rates"),
     )
 
 
@@ -59,18 +72,16 @@ def write(folder: Path, rows: Sequence[Row], records: Sequence[RunRecord], comma
     Returns:
         The path of the page.
     """
-    pictures = folder / "curves"
-    pictures.mkdir(exist_ok=True)
+    curves = folder / "curves"
+    curves.mkdir(exist_ok=True)
     for row in rows:
         if not row.baseline:
-            write_bytes(pictures / f"{name[row.method]}.png", plots.curve(row, rows, records))
-    write_bytes(folder / "curves.png", plots.curves(rows, records))
-    write_bytes(folder / "ranking.png", plots.ranking(rows, records))
-    rates = plots.rates(records)
-    if rates:
-        write_bytes(folder / "rates.png", rates)
+            write_bytes(curves / f"{name[row.method]}.png", plots.curve(row, rows, records))
+    pictures = _pictures(rows, records)
+    for picture, png in pictures.items():
+        write_bytes(folder / f"{picture}.png", png)
     write_json(folder / "summary.json", {"schema": SCHEMA, "command": command, "rows": list(rows)})
-    write_bytes(folder / "report.html", page(rows, records, command).encode())
+    write_bytes(folder / "report.html", _page(rows, records, command, pictures).encode())
     return folder / "report.html"
 
 

@@ -22,8 +22,8 @@ from recurdrop.study.ranking import deviation, rank
 from recurdrop.study.setup import Setup
 from recurdrop.tasks.base import Score
 from recurdrop.train.environment import versions
+from recurdrop.train.run import DEFAULT_OUT
 
-DEFAULT_OUT = Path("recurdrop-runs")
 _NEXT_METHOD = re.compile(r",(?=\s*[A-Za-z_]\w*\s*(?:[,:]|$))")
 
 

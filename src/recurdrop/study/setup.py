@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from recurdrop import methods
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.records import NONE, RunRecord
 from recurdrop.tasks.base import Task
-from recurdrop.train.environment import machine, versions
+from recurdrop.train.environment import machine, one_thread, versions
 from recurdrop.train.fit import fit
 
 
@@ -67,7 +66,7 @@ class Setup:
         """
         method = None if label == NONE else methods.parse(label)
         task = self.task
-        with _one_thread():
+        with one_thread():  # so that numbers don't depend on how many runs share the machine
             fitted = fit(
                 task, self.noisy(label), self.training, seed=seed, on_epoch=lambda run: on_epoch(len(run.curve))
             )
@@ -94,7 +93,7 @@ class Setup:
         """Return the metric on the test part of a model with these weights."""
         model = self.build(label)
         model.load_state_dict(weights)
-        with _one_thread(), torch.no_grad():
+        with one_thread(), torch.no_grad():
             return self.task.score(model.eval(), "test").metric
 
 
@@ -102,14 +101,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A run's numbers don't depend on how many runs share the machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -18,14 +18,13 @@ from torch.nn import functional as F
 import recurdrop as rd
 from recurdrop.data import speech
 from recurdrop.data.mel import LogMel, moments
-from recurdrop.data.trigger import Clip, ClipSettings, Mixer, backgrounds
+from recurdrop.data.trigger import ClipSettings, Mixer, backgrounds
 from recurdrop.errors import invalid
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.models.trigger import TriggerModel, TriggerSettings
 from recurdrop.tasks.base import PARTS, Batch, Metric, Part, Score, Step, Task, shuffled
 from recurdrop.tasks.events import compare, detections
 
-EXAMPLES = 4
 _ROWS = 50
 
 
@@ -90,7 +89,6 @@ class TriggerTask(Task[TriggerData, TriggerSettings]):
 
     Attributes:
         mel: the features.
-        examples: the first `EXAMPLES` clips of the test part, to look at.
     """
 
     kind = "trigger"
@@ -109,7 +107,6 @@ class TriggerTask(Task[TriggerData, TriggerSettings]):
         self.mel = LogMel(recordings.rate, data.bands, data.window, data.hop)
         mixer = Mixer(recordings, data, data.seed, background)
         self._clips = {part: mixer.clips(part, getattr(data, part), self.mel) for part in PARTS}
-        self.examples: tuple[Clip, ...] = tuple(mixer.clip("test", n) for n in range(min(EXAMPLES, data.test)))
         self._mean, self._deviation = moments(self._clips["train"].features)
         self._features = {part: self._normal(clips.features) for part, clips in self._clips.items()}
         self.rate = float(self._clips["train"].labels.mean())
