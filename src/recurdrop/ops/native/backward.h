@@ -219,8 +219,7 @@ struct Backward {
       prefetch_to_write(r.da + s * slot + u);
     }
     prefetch((Cell::kHasCell ? r.c_old : r.h_old) + u);
-    layer.ask_for_masks(t, r.b, u);
-    layer.recurrent.ask_for(t, r.b, u);
+    layer.ask_for_masks(t, r.b, {u, u + kLanes<T>});
     if (r.d_h) prefetch(r.d_h + u);
     if (r.d_c) prefetch(r.d_c + u);
   }

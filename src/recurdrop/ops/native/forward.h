@@ -246,6 +246,8 @@ struct Forward {
     Row<T>* of_step = rows + team.id * layer.B;
     const Index place = chunk.place(mine.view, t);
     for (Index i = 0; i < n; ++i) of_step[i] = row_of(mine, chunk, t, i, slots_of(row + team.id * capacity, place + i));
+    // A tile ahead would be too late, as the rows of a panel are far apart.
+    for (Index i = 0; i < n; ++i) layer.ask_for_masks(layer.after(t), of_step[i].b, mine.units);
     const T* b_n = Cell::kRecurrent && call.b_hh ? Layer<T>::in(call.b_hh) + 2 * layer.H : nullptr;
     for (Index p = mine.panels.first; p < mine.panels.last; ++p) {
       auto use = [&](Index from, int height, const Number<T>* sums) {

@@ -38,9 +38,12 @@ struct Site {
     const T* p = static_cast<const T*>(data) + offset(t, b, g, u);
     return unit ? load<T>(p, n) : splat<T>(*p);
   }
-  // One that is new at each step comes from afar.
-  INLINE void ask_for(Index t, Index b, Index u) const {
-    if (data && time) prefetch(static_cast<const char*>(data) + offset(t, b, 0, u) * (bytes ? 1 : Index(sizeof(T))));
+  // One that is new at each step comes from afar: ask for these units of a row before they are needed.
+  INLINE void ask_for(Index t, Index b, Range units) const {
+    if (!data || !time) return;
+    const Index size = bytes ? 1 : Index(sizeof(T));
+    const char* row = static_cast<const char*>(data) + offset(t, b, 0, 0) * size;
+    for (Index at = units.first * size; at < units.last * size; at += 64) prefetch(row + at);
   }
   INLINE Vec<T> times(Vec<T> value, Index t, Index b, int g, Index u, int n) const {
     return data ? value * at(t, b, g, u, n) : value;
@@ -68,12 +71,12 @@ struct Layer {
 
   static const T* in(const void* p) { return static_cast<const T*>(p); }
   static T* out(void* p) { return static_cast<T*>(p); }
-  // Masks of step t that act on units, before they are needed.
-  INLINE void ask_for_masks(Index t, Index b, Index u) const {
-    candidate.ask_for(t, b, u);
-    cell.ask_for(t, b, u);
-    zone_c.ask_for(t, b, u);
-    zone_h.ask_for(t, b, u);
+  INLINE void ask_for_masks(Index t, Index b, Range units) const {
+    recurrent.ask_for(t, b, units);
+    candidate.ask_for(t, b, units);
+    cell.ask_for(t, b, units);
+    zone_c.ask_for(t, b, units);
+    zone_h.ask_for(t, b, units);
   }
   static Number<T>* total(void* p) { return static_cast<Number<T>*>(p); }  // a gradient that many rows add to
   bool projected() const { return call.w_hr != nullptr; }
