@@ -1,4 +1,4 @@
-"""Make the pages of the methods and of the public names from the code: `python docs/generate.py`."""
+"""Make the pages of methods, public names and settings of recipes from the code: `python docs/generate.py`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import json
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, get_type_hints
 
 import docstrings
 import torch
 from docstrings import cell, table
 
 import recurdrop as rd
-from recurdrop import methods
+from recurdrop import methods, tasks
+from recurdrop.models.settings import TrainingSettings
 from recurdrop.ops import native
 from recurdrop.ops.contract import Call, Problem, Weights
 from recurdrop.ops.dispatch import BACKENDS
 from recurdrop.plan import Where
 from recurdrop.sites import CELLS, SITES
+from recurdrop.tables import type_name
+from recurdrop.tasks.base import OPTIONAL
 
 HERE = Path(__file__).parent
 MADE = ("methods", "reference")
@@ -41,6 +46,7 @@ def pages() -> dict[str, str]:
     files = files_of(names)
     found |= {f"reference/{files[name]}": reference_page(name, thing) for name, thing in names.items()}
     found["reference/README.md"] = reference_index(names)
+    found["reference/recipe-settings.md"] = settings_page()
     return {path: text.rstrip() + "\n" for path, text in found.items()}
 
 
@@ -340,6 +346,56 @@ def reference_index(names: dict[str, Any]) -> str:
         "without a dot is `rd.NAME`.",
     ]
     return "\n\n".join([*head, *tables])
+
+
+# Settings of recipes ----------------------------------------------------------------------------------------------
+
+
+def settings_page() -> str:
+    """Return the page of every key that a recipe can have."""
+    kinds = {kind: tasks.get(kind) for kind in tasks.KINDS}
+    readers = {key: [kind for kind, task in kinds.items() if key in task.reads] for key in OPTIONAL}
+    limited = {key: f"{', '.join(found)} only" for key, found in readers.items()}
+    parts = [
+        _made("the classes of settings"),
+        "# Settings of a recipe",
+        "The keys of a [recipe](../training.md), for TOML files and `--set part.key=value`. `recurdrop recipes NAME` "
+        "shows a published recipe to start from. A key without a default must be given.",
+        "## [training], for every task",
+        settings_table(TrainingSettings, limited),
+    ]
+    for kind, task in kinds.items():
+        parts.append(f"## {kind}\n\n{docstrings.prose(docstrings.parse(inspect.getdoc(task) or '').summary)}")
+        parts += [
+            f"### [{part}]\n\n{settings_table(cls)}" for part, cls in (("data", task.Data), ("model", task.Model))
+        ]
+    return "\n\n".join(parts)
+
+
+def settings_table(cls: type[Any], more: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return a table of the keys of a dataclass: type, default, and what its docstring says of each."""
+    said: dict[str, str] = {}
+    for base in reversed(inspect.getmro(cls)):
+        said |= docstrings.items(docstrings.parse(inspect.cleandoc(base.__doc__ or "")).part("Attributes"))
+    hints = get_type_hints(cls)
+    rows = []
+    for field in dataclasses.fields(cls):
+        required = field.default is dataclasses.MISSING
+        meaning = said[field.name] + (f" ({more[field.name]})" if field.name in more else "")
+        rows.append(
+            (f"`{field.name}`", type_name(hints[field.name]), "" if required else _toml(field.default), cell(meaning))
+        )
+    return table(("key", "type", "default", "what it is"), rows)
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(_toml(item).strip('`') for item in value)}]`"
+    return (
+        f"`{str(value).lower() if isinstance(value, bool) else json.dumps(value) if isinstance(value, str) else value}`"
+    )
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def read_settings(cls: type[T], table: Mapping[str, Any], where: str, problems: 
         elif _fits(value, hints[key]):
             values[key] = _converted(value, hints[key])
         else:
-            problems.append(f"{where}.{key} must be {_name(hints[key])}; got {value!r}")
+            problems.append(f"{where}.{key} must be {type_name(hints[key])}; got {value!r}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in table:
@@ -64,6 +64,16 @@ def plain(settings: Any) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
+def type_name(hint: Any) -> str:
+    """Say what a value of a type is, for people."""
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "nothing"}
+    return " or ".join(
+        f"a list, each {type_name(get_args(choice)[0])}" if get_origin(choice) is tuple else names[choice]
+        for choice in _choices(hint)
+        if choice is not types.NoneType
+    )
+
+
 def _choices(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
@@ -87,12 +97,3 @@ def _converted(value: Any, hint: Any) -> Any:
         (inner,) = (choice for choice in choices if get_origin(choice) is tuple)
         return tuple(_converted(item, get_args(inner)[0]) for item in value)
     return float(value) if isinstance(value, int) and float in choices and int not in choices else value
-
-
-def _name(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "nothing"}
-    return " or ".join(
-        f"a list, each {_name(get_args(choice)[0])}" if get_origin(choice) is tuple else names[choice]
-        for choice in _choices(hint)
-        if choice is not types.NoneType
-    )
