@@ -351,7 +351,8 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "keys": (
         ["train", "keys.toml"],
         ["there is no 'modle'; did you mean 'model'?", "data has no 'sett'; did you mean 'set'?",
-         "training has no 'learning'", "training.batch must be a whole number; got 'two'", "training.lr is missing"],
+         "training has no 'learning'", "training.batch must be a whole number; got 'two'", "training.lr is missing",
+         "model: a method must be one that recurdrop has; got 'zonout'"],
     ),
     "set key": (["train", "tiny.toml", "--set", "training.epoch=3"], ["has no 'epoch'; did you mean 'epochs'?"]),
     "set type": (["train", "tiny.toml", "--set", "training.epochs=2.5"], ["must be a whole number; got 2.5"]),
@@ -416,7 +417,7 @@ def test_bad_input_gets_one_line_and_code_2(recurdrop: Command, some_run: Path, 
         .replace("[model]", "[modle]")
         .replace("lr", "learning")
         .replace("batch = 2", 'batch = "two"')
-        + "\n[data]\nsett = 1\n[model]\nvocabulary = 0\nembedding = 6\nwidths = [6]\n"
+        + "\n[data]\nsett = 1\n[model]\nvocabulary = 0\nembedding = 6\nwidths = [6]\nnoise = ['zonout']\n"
     )
     Path("other.txt").write_text(text.read_text().replace("cow", "cat"))
     Path("broken").mkdir()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -144,20 +145,29 @@ def test_orthogonal_weights_and_one_hot_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("changes", "message"),
     [
-        ("zaremba", "a published model goes by its name; got 'zaremba'. Choose among awd-lstm-enwik8"),
-        (dataclasses.replace(TINY, widths=()), "settings need widths"),
-        (dataclasses.replace(TINY, cell="qrnn"), "a cell of lstm, gru, rnn"),
-        (dataclasses.replace(TINY, init="xavier"), "an init of uniform, embedding, frequencies, orthogonal"),
-        (dataclasses.replace(TINY, widths=(6,), tied=True), "is as wide as the embedding; got 6. Make it 4"),
-        (dataclasses.replace(TINY, widths=(6, 4), noise=("zoneout",)), "unequal widths are LSTM layers with .* awd"),
-        (dataclasses.replace(TINY, noise=("zonout",)), "a method must be one that recurdrop has"),
+        ({"widths": ()}, r"widths must be of one layer or more, each 1 or more; got \(\)"),
+        ({"widths": (6, 0)}, r"each 1 or more; got \(6, 0\)"),
+        ({"cell": "qrnn"}, "cell must be one of lstm, gru, rnn; got 'qrnn'"),
+        ({"init": "xavier"}, "init must be one of uniform, embedding, frequencies, orthogonal; got 'xavier'"),
+        ({"vocabulary": -1}, "vocabulary must be 0 or more; got -1"),
+        ({"embedding": -1}, "embedding must be 0 or more; got -1"),
+        ({"softmaxes": 0}, "softmaxes must be 1 or more; got 0"),
+        ({"widths": (6,), "tied": True}, "is as wide as the embedding; got 6. Make it 4"),
+        ({"noise": ("zonout",)}, "a method must be one that recurdrop has"),
     ],
 )
-def test_what_is_refused(settings: str | ModelSettings, message: str) -> None:
+def test_model_settings_that_break_a_rule_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build(settings)
+        dataclasses.replace(TINY, **changes)
+
+
+def test_what_can_not_be_built_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"goes by its name; got 'zaremba'\. Choose among awd-lstm-en"):
+        build("zaremba")
+    with pytest.raises(ValueError, match=r"unequal widths are LSTM layers with .* awd"):
+        build(dataclasses.replace(TINY, widths=(6, 4), noise=("zoneout",)))
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,6 @@ def build(
         settings = PUBLISHED[settings].model
     if vocabulary is not None:
         settings = replace(settings, vocabulary=vocabulary)
-    _check(settings)
     model = LanguageStack(_encoder(settings), _layers(settings), _decoder(settings))
     output = cast(nn.Linear, getattr(model.decoder, "decoder", model.decoder))
     if settings.tied:
@@ -56,19 +55,6 @@ def build(
         with torch.no_grad():
             output.bias.copy_((frequencies / frequencies.sum()).log())
     return model
-
-
-def _check(settings: ModelSettings) -> None:
-    known = settings.cell in CELLS and settings.init in _INITS
-    if not settings.widths or not known or settings.softmaxes < 1:
-        raise invalid(
-            f"settings need widths, a cell of {', '.join(CELLS)}, an init of {', '.join(_INITS)}, a softmax",
-            settings,
-            "Start from published ones, with dataclasses.replace.",
-        )
-    read = settings.embedding if settings.softmaxes > 1 else settings.widths[-1]
-    if settings.tied and read != settings.embedding:
-        raise invalid("a tied output layer is as wide as the embedding", read, f"Make it {settings.embedding}.")
 
 
 def _encoder(settings: ModelSettings) -> EmbeddingDropout:

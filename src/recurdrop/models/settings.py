@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 
 from recurdrop.errors import invalid
+from recurdrop.methods import parse
+from recurdrop.models.recurrent import CELLS
 from recurdrop.optim.settings import LOSSES
 
+INITS = ("uniform", "embedding", "frequencies", "orthogonal")
 OPTIMIZERS = ("sgd", "ntasgd", "adam", "rmsprop")
 SCHEDULES = ("constant", "decay", "milestones", "plateau", "falling")
 _NAMES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": LOSSES}
@@ -22,7 +25,7 @@ class ModelSettings:
     """The model.
 
     Attributes:
-        vocabulary: words or characters.
+        vocabulary: words or characters; the data of a training tell it anew.
         embedding: width of the embedding; 0 for characters that enter one-hot.
         widths: of the recurrent layers, from the bottom up.
         noise: methods in the layers, as `recurdrop.methods.parse` reads them; of unequal widths: one `awd`.
@@ -36,6 +39,9 @@ class ModelSettings:
             as in torch; "frequencies": the same, but biases of the output the logarithms of the words' frequencies;
             "orthogonal": matrices orthogonal, biases 0, that of the forget gate 1.
         init_range: of uniform numbers.
+
+    Raises:
+        ValueError: a setting breaks its rule.
     """
 
     vocabulary: int
@@ -50,6 +56,21 @@ class ModelSettings:
     latent_dropout: float = 0.0
     init: str = "uniform"
     init_range: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, known in (("cell", CELLS), ("init", INITS)):
+            if getattr(self, name) not in known:
+                raise invalid(f"{name} must be one of {', '.join(known)}", getattr(self, name), "Choose one of them.")
+        if min(self.widths, default=0) < 1:
+            raise invalid("widths must be of one layer or more, each 1 or more", self.widths, "Give e.g. 650, 650.")
+        for name, least in (("vocabulary", 0), ("embedding", 0), ("softmaxes", 1)):
+            if getattr(self, name) < least:
+                raise invalid(f"{name} must be {least} or more", getattr(self, name), f"Give e.g. {max(least, 1)}.")
+        read = self.embedding if self.softmaxes > 1 else self.widths[-1]
+        if self.tied and read != self.embedding:
+            raise invalid("a tied output layer is as wide as the embedding", read, f"Make it {self.embedding}.")
+        for text in self.noise:
+            parse(text)
 
 
 @dataclass(frozen=True)
