@@ -21,6 +21,10 @@ struct NumberOf<bfloat16> {
 };
 template <>
 struct VecOf<bfloat16> : VecOf<float> {};
+template <>
+INLINE Vec<bfloat16> load_bytes<bfloat16>(const uint8_t* p) {
+  return load_bytes<float>(p);
+}
 
 INLINE Vec<float> widen(__m256i v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)); }
 // To the nearest, ties to even; what is too small for a normal number becomes 0.

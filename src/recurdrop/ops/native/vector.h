@@ -10,6 +10,7 @@
 #define RECURDROP_BYTES 64
 #define RECURDROP_REGISTERS 32
 #elif defined(__AVX2__)
+#include <immintrin.h>
 #define RECURDROP_BYTES 32
 #define RECURDROP_REGISTERS 16
 #elif defined(__aarch64__)
@@ -119,6 +120,26 @@ INLINE Vec<T> load_bytes(const uint8_t* p) {
   memcpy(&b, p, sizeof b);
   return __builtin_convertvector(b, Vec<T>);
 }
+// Older compilers convert that one byte after the other.
+#if defined(__AVX512F__)
+template <>
+INLINE Vec<float> load_bytes<float>(const uint8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+template <>
+INLINE Vec<double> load_bytes<double>(const uint8_t* p) {
+  return _mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+#elif defined(__AVX2__)
+template <>
+INLINE Vec<float> load_bytes<float>(const uint8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+template <>
+INLINE Vec<double> load_bytes<double>(const uint8_t* p) {
+  return _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_loadu_si32(p)));
+}
+#endif
 // a where x < y, else b; b where either is NaN.
 template <class T>
 INLINE Vec<T> where_less(Vec<T> x, Vec<T> y, Vec<T> a, Vec<T> b) {
