@@ -297,13 +297,18 @@ def test_labelled_texts_are_classified(recurdrop: Run, tmp_path: Path) -> None:
         ("a.json.gz", {}, "music"),
         ("words.tar.gz", {}, "speech"),
         ("wav", {}, "speech"),
+        ("WAV", {}, "speech"),
+        ("fsdd", {}, "speech"),
         ("aclImdb", {}, "classify"),
     ],
 )
 def test_the_kind_follows_from_data_and_flags(
     tmp_path: Path, name: str | None, flags: dict[str, str], kind: str
 ) -> None:
-    for folder, file in (("wav", "deep/0_a_1.wav"), ("aclImdb", "train/pos/1.txt"), ("folder", "x.en")):
+    for folder, file in (
+        *(("wav", "deep/0_a_1.wav"), ("WAV", "0_A_1.WAV"), ("fsdd", "fsdd.tar.gz")),
+        *(("aclImdb", "train/pos/1.txt"), ("folder", "x.en")),
+    ):
         (tmp_path / folder / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / folder / file).touch()
     given = {"target": None, "label": None, "batch": 3, **flags}

@@ -138,3 +138,14 @@ def test_one_sample_is_no_average(recurdrop: Command, run: Callable[[str], None]
     found = recurdrop("predict", "r", "--samples", 1)
     assert (found.code, found.out) == (2, "")
     assert found.err == "recurdrop: --samples must be 0 for none, or 2 or more; got 1. Give e.g. 10.\n"
+
+
+def test_tables_of_every_form_give_their_texts(recurdrop: Command, run: Callable[[str], None], tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    run("classify")
+    (tmp_path / "NEW.CSV").write_text("said,id\ngood,1\n,2\n")
+    (tmp_path / "test.tsv").write_text("1\t7\t9\ta\tfine film\n0\t8\t2\tdull\n")
+    found = recurdrop("predict", "o", "NEW.CSV", "test.tsv")
+    rows = list(csv.reader(io.StringIO(found.out)))
+    assert [row[-1] for row in rows] == ["text", "good", "", "a\tfine film", "dull"]
+    assert [row[0] for row in rows] == ["label", "full", "empty", "full", "full"]

@@ -154,6 +154,7 @@ def test_the_folders_of_aclimdb(tmp_path: Path) -> None:
             (tmp_path / part / name).mkdir(parents=True)
             for i in range(10):
                 (tmp_path / part / name / f"{i}_{i}.txt").write_text(f"a {name} film", encoding="utf-8")
+    (tmp_path / "test" / "neg" / "10_1.txt").touch()
     data = load(tmp_path)
     assert data.classes == ("neg", "pos")
     expected = {(f"a {name} film", i) for i, name in enumerate(data.classes)}

@@ -101,3 +101,24 @@ def test_the_weather_of_jena_reads_with_its_mangled_units() -> None:
     assert frame.columns[-1] == "OT" and sum("\ufffd" in name for name in frame.columns) == 3
     assert int((frame.select_dtypes("number") == -9999).sum().sum()) == 81
     assert frame["T (degC)"].iloc[0] == 0.71
+
+
+def test_a_quote_in_a_tab_separated_text_swallows_no_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    lines = ["text\tlabel", '"good film\tpos', "dull\tneg", 'so "so"\tneg', '"bad\tneg']
+    path.write_text("\n".join(lines) + "\n")
+    assert read_table(path)["text"].tolist() == ['"good film', "dull", 'so "so"', '"bad']
+    path.write_text("\n".join([*lines[:1], '"good ""film"""\tpos', "dull\tneg"]) + "\n")
+    assert read_table(path)["text"].tolist() == ['good "film"', "dull"]
+    path.write_text('text\tlabel\n"two\nlines"\tpos\n')
+    assert read_table(path)["text"].tolist() == ["two\nlines"]
+
+
+@pytest.mark.parametrize("name", ["time", None])
+def test_the_index_of_a_parquet_file_is_a_column(tmp_path: Path, name: str | None) -> None:
+    pytest.importorskip("pyarrow")
+    index = pd.date_range("2020-01-01", periods=2, name=name)
+    pd.DataFrame({"a": [1.5, 2.5]}, index=index).to_parquet(tmp_path / "t.parquet")
+    frame = read_table(tmp_path / "t.parquet")
+    assert list(frame.columns) == [name or "index", "a"]
+    assert frame.iloc[:, 0].tolist() == index.tolist()

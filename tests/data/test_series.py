@@ -62,15 +62,14 @@ def test_columns_that_help_no_forecast_are_left_out_and_said() -> None:
         No=range(1, 7), wind=list("NESWNE"), gone=[NAN] * 6, same=1.0, day=days(6), flag=[True, False] * 3
     )
     series = prepare(frame, "y (K)")
-    assert series.columns == ("y (K)", "x", "same", "flag")
+    assert series.columns == ("y (K)", "x", "flag")
     assert series.report == {
         "No": "left out: it counts the rows",
         "wind": "left out: not numbers",
         "gone": "left out: all values missing",
-        "same": "constant in the training rows",
+        "same": "left out: constant in the training rows",
         "day": "times, 1 d apart",
     }
-    assert series.values[:, 2].tolist() == [0.0] * 6
 
 
 def test_chosen_features_always_hold_the_target() -> None:
@@ -104,6 +103,7 @@ def test_steps_of_another_length_are_counted() -> None:
         ({"x": list("abcdefghij")}, {"features": ("x",)}, "'x' must hold numbers"),
         ({"x": [NAN] * 10}, {"target": "x"}, "must have values"),
         ({"x": [1.0] * 8 + [2.0] * 2}, {"target": "x"}, "must vary in the training rows; got \"'x', always 1"),
+        ({"x": [0.1] * 8 + [0.2] * 2}, {"target": "x"}, "must vary in the training rows; got \"'x', always 0.1"),
         ({}, {"split": (8, 2, 1)}, "no more than the 10 rows"),
         ({}, {"split": (0.97, 0.01, 0.01)}, "every part of the split must have rows"),
         ({}, {"split": (0.5, 0.6, 0.1)}, "three shares"),
@@ -197,3 +197,34 @@ def test_real_tables_are_prepared() -> None:
         assert series.values.isfinite().all()
         train = series.values[: series.ends[0]]
         torch.testing.assert_close(train.double().mean(0), torch.zeros(train.shape[1]).double(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("value", [0.1, 21.3, 1013.2])
+def test_what_is_constant_but_for_rounding_is_left_out(value: float) -> None:
+    frame = table(100).assign(same=[value] * 80 + [2 * value] * 20, late=[NAN] * 90 + list(range(10)))
+    series = prepare(frame, "y (K)")
+    assert series.columns == ("y (K)", "x")
+    assert series.report["same"] == series.report["late"] == "left out: constant in the training rows"
+    assert series.replaced == {}
+
+
+def test_rows_without_one_moment_each_need_no_times() -> None:
+    frame = table(48).assign(Date=[day for day in days(2) for _ in range(24)])
+    with pytest.raises(ValueError, match=r'name another column as date \(""'):
+        prepare(frame, "y (K)")
+    series = prepare(frame, "y (K)", date="")
+    assert series.times is None
+    assert series.columns == ("y (K)", "x")
+
+
+def test_times_whose_offset_changes_are_read() -> None:
+    moments = pd.date_range("2020-03-28", periods=48, freq="h", tz="Europe/Berlin")
+    series = prepare(table(48).assign(when=[moment.isoformat() for moment in moments]), "y (K)")
+    assert series.times is not None
+    np.testing.assert_array_equal(np.diff(series.times), np.timedelta64(1, "h"))
+
+
+def test_names_of_months_are_no_dates() -> None:
+    series = prepare(table(40).assign(month=["January", "May"] * 20), "y (K)")
+    assert series.times is None
+    assert series.report["month"] == "left out: not numbers"

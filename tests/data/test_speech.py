@@ -165,3 +165,14 @@ def test_free_spoken_digits_are_what_was_published() -> None:
     assert {part: len(places) for part, places in found.parts.items()} == {"train": 2400, "valid": 300, "test": 300}
     assert np.bincount(found.targets).tolist() == [300] * 10
     assert sum(map(len, found.waves)) / 8000 == pytest.approx(1312.3, abs=0.05)
+
+
+def test_labels_do_not_depend_on_what_lies_around_them(tmp_path: Path) -> None:
+    names = [f"{who}/{label}/{i}.wav" for who in ("anna", "ben") for label in ("no", "yes") for i in range(8)]
+    assert read(write(tmp_path / "by speaker", *names)).labels == ("no", "yes")
+    with pytest.raises(
+        ValueError, match=r"a folder for each label, or all side by side; got 'no_1.wav beside folders'"
+    ):
+        read(write(tmp_path / "mixed", "yes_1.wav", "no_1.wav", "more/yes_2.wav", "more/no_2.wav"))
+    with pytest.raises(ValueError, match=r"one folder a label.* got 'folders test, train'"):
+        read(write(tmp_path / "parts", *(f"{part}/{label}/1.wav" for part in ("train", "test") for label in "ab")))

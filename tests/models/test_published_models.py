@@ -144,6 +144,13 @@ def test_orthogonal_weights_and_one_hot_characters() -> None:
     assert not model.encoder.weight.requires_grad
 
 
+@pytest.mark.parametrize("init", ["uniform", "embedding", "frequencies", "orthogonal"])
+def test_one_hot_symbols_stay_so(init: str) -> None:
+    model = build(dataclasses.replace(TINY, embedding=0, init=init), frequencies=torch.ones(5))
+    assert torch.equal(model.encoder.weight, torch.eye(5))
+    assert not torch.equal(model.decoder.weight, torch.zeros_like(model.decoder.weight))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -155,6 +162,8 @@ def test_orthogonal_weights_and_one_hot_characters() -> None:
         ({"embedding": -1}, "embedding must be 0 or more; got -1"),
         ({"softmaxes": 0}, "softmaxes must be 1 or more; got 0"),
         ({"widths": (6,), "tied": True}, "is as wide as the embedding; got 6. Make it 4"),
+        ({"embedding": 0, "softmaxes": 2}, "a mixture of softmaxes need an embedding; got 0"),
+        ({"embedding": 0, "tied": True}, "a tied output layer .* need an embedding; got 0"),
         ({"noise": ("zonout",)}, "a method must be one that recurdrop has"),
     ],
 )

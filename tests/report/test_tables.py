@@ -44,6 +44,8 @@ def test_cells_by_hand() -> None:
 def test_cells_of_a_method_that_diverged() -> None:
     diverged = row("x", loss=NAN, difference=Spread(NAN, NAN))
     assert tables.cells(diverged, PERPLEXITY)[2:6] == ("diverged", "–", "–", "2/3")
+    beside_none = row("x", difference=Spread(NAN, NAN))  # which diverged
+    assert tables.cells(beside_none, PERPLEXITY)[4] == "–"
 
 
 @pytest.mark.parametrize(

@@ -264,3 +264,12 @@ def test_workers_leave_ctrl_c_to_their_parent(monkeypatch: pytest.MonkeyPatch) -
 def test_an_error_in_a_worker_is_raised_here(comparison: Comparison) -> None:
     with pytest.raises(ValueError, match="zonout"):
         run_all([Job("zonout", 1)], comparison.setup, comparison.folder, 1, ignore)
+
+
+def test_a_curriculum_is_compared_with_none(tmp_path: Path) -> None:
+    made = made_setup()
+    made = dataclasses.replace(made, training=dataclasses.replace(made.training, curriculum=0.1))
+    runs = {label: made.run(label, 1, lambda _: None)[0] for label in (NONE, "zaremba")}
+    plain = made_setup().run(NONE, 1, lambda _: None)[0]
+    assert runs[NONE].curve == plain.curve
+    assert runs["zaremba"].curve != made_setup().run("zaremba", 1, lambda _: None)[0].curve

@@ -188,6 +188,7 @@ def test_a_task_can_be_pickled_and_read_from_a_folder(table: Path) -> None:
     [
         ({"loss": "huber"}, "loss must be one of mae, mse"),
         ({"season": -1}, "season"),
+        ({"sentinels": (-999.0, math.nan)}, "sentinels must be finite"),
         ({"steps_per_epoch": 0}, "steps_per_epoch"),
         ({"horizon": 0}, "horizon must be 1 row"),
         ({"split": (1, 2)}, "three shares"),

@@ -91,7 +91,8 @@ def compare(
     tell(made.task.report)
     folder = comparison.folder.path
     try:
-        _run(comparison, cores() if workers is None else workers)
+        with bad_input():
+            _run(comparison, cores() if workers is None else workers)
     except KeyboardInterrupt:
         done, total = len(comparison.finished()), len(comparison.methods) * seeds
         kept = f"{done} of {total} runs are kept in {folder}"

@@ -76,7 +76,9 @@ def kind_of(source: Path | None, flags: Mapping[str, Any]) -> str:
 
 
 def _kind_of_folder(folder: Path) -> str:
-    if any(folder.rglob("*.wav")):
+    from recurdrop.data.speech import ARCHIVE
+
+    if (folder / ARCHIVE).is_file() or any(path.suffix.lower() == ".wav" for path in folder.rglob("*")):
         return "speech"
     if any(folder.glob("train/*/*.txt")):
         return "classify"

@@ -169,14 +169,12 @@ _TAKES = {
 
 def _texts(files: list[Path], column_name: str | None) -> list[str]:
     """Return the lines of each file, of a table its column of texts."""
-    from recurdrop.data.tables import column, read_table
+    from recurdrop.data.labelled_files import read_texts
 
     found: list[str] = []
     for file in _some(files, "a text with one example a line"):
-        if column_name is not None and Path(file.name.removesuffix(".gz")).suffix in (".csv", ".tsv", ".parquet"):
-            found += map(str, column(read_table(file), column_name, "data.text"))
-        else:
-            found += _lines([file])
+        is_table = Path(file.name.lower().removesuffix(".gz")).suffix in (".csv", ".tsv", ".parquet")
+        found += read_texts(file, column_name) if is_table and column_name is not None else _lines([file])
     return found
 
 

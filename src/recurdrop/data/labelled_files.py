@@ -61,6 +61,25 @@ def read_rows(source: Path, *, text: str, label: str) -> dict[str, Rows]:
     return {part: _folder(place) if place.is_dir() else _file(place, text, label) for part, place in found.items()}
 
 
+def read_texts(path: Path, text: str) -> list[str]:
+    """Read the texts of a table, labels or not; one that is missing is empty.
+
+    Args:
+        path: a file as `read_rows` takes it.
+        text: the column of texts.
+
+    Raises:
+        ValueError: the file or the column is missing, or damaged.
+    """
+    if _is_imdb(path):
+        return _imdb(path).texts
+    return [str(value) for value in column(read_table(path), text, "data.text").fillna("")]
+
+
+def _is_imdb(path: Path) -> bool:
+    return path.name.lower().endswith((".tsv", ".tsv.gz")) and _IMDB.match(content(path)) is not None
+
+
 def _place(source: Path, part: str) -> Path | None:
     if (source / part).is_dir():
         return source / part
@@ -68,7 +87,7 @@ def _place(source: Path, part: str) -> Path | None:
 
 
 def _file(path: Path, text: str, label: str) -> Rows:
-    if path.name.endswith((".tsv", ".tsv.gz")) and _IMDB.match(content(path)):
+    if _is_imdb(path):
         return _imdb(path)
     frame = read_table(path)
     texts, labels = column(frame, text, "--text"), column(frame, label, "--label")
@@ -99,4 +118,5 @@ def _folder(place: Path) -> Rows:
     if not paths:
         rule = "a folder of labelled texts must hold a folder of .txt files for each class"
         raise invalid(rule, str(place), "Unpack the archive again.")
-    return Rows([read(path) for path in paths], [path.parent.name for path in paths])
+    there = [path for path in paths if path.stat().st_size]
+    return Rows([read(path) for path in there], [path.parent.name for path in there], len(paths) - len(there))

@@ -81,8 +81,8 @@ def prepare(
         frame: rows from old to new.
         target: column to forecast.
         features: columns to forecast from, the target's own past being always among them; empty for every column of
-            numbers but those that only count the rows.
-        date: column of the rows' times; None for the first that holds dates.
+            numbers but those that only count the rows. What is constant in the training rows is left out.
+        date: column of the rows' times; None for the first that holds dates, "" for none.
         split: training, validation and test part, in this order: shares below 1, or numbers of rows.
         sentinels: numbers that stand for a missing value.
 
@@ -120,19 +120,23 @@ def prepare(
     replaced = {each: int(missing[each].sum()) for each in numbers if missing[each].any()}
     for each, count in replaced.items():
         report[each] = f"{count:,} of {len(frame):,} values missing, the last valid one in their place"
-    values = np.column_stack([_filled(x, missing[each]) for each, x in numbers.items()])
-    ends = _ends(len(values), split)
+    ends = _ends(len(frame), split)
+    filled = {each: _filled(x, missing[each]) for each, x in numbers.items()}
+    for each, x in list(filled.items()):
+        if np.ptp(x[: ends[0]]) > 0:  # a deviation of 0 may be rounded to something else
+            continue
+        if each == target:
+            given = f"{target!r}, always {x[0]:g}"
+            raise invalid("the target must vary in the training rows", given, "Choose another column, or more rows.")
+        del filled[each]
+        replaced.pop(each, None)
+        report[each] = "left out: constant in the training rows"
+    values = np.column_stack(list(filled.values()))
     center, scale = values[: ends[0]].mean(0), values[: ends[0]].std(0)
-    place = list(numbers).index(target)
-    if scale[place] == 0:
-        given = f"{target!r}, always {values[0, place]:g}"
-        raise invalid("the target must vary in the training rows", given, "Choose another column, or more rows.")
-    for each, deviation in zip(numbers, scale, strict=True):
-        if deviation == 0:
-            report[each] = "constant in the training rows"
-    scaled = (values - center) / np.where(scale == 0, 1, scale)
+    place = list(filled).index(target)
+    scaled = (values - center) / scale
     return Series(
-        tuple(numbers),
+        tuple(filled),
         torch.from_numpy(scaled.astype(np.float32)),
         place,
         torch.from_numpy(~missing[target]),
@@ -203,6 +207,8 @@ def _filled(x: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def _times(frame: pd.DataFrame, date: str | None) -> tuple[str | None, Times | None]:
+    if date == "":
+        return None, None
     if date is not None:
         times = _parsed(column(frame, date, "date"))
         if times is None:
@@ -225,7 +231,10 @@ def _parsed(values: pd.Series) -> Times | None:
     for parsed in _readings(values):
         if parsed.isna().any():
             continue
-        times: Times = pd.DatetimeIndex(parsed).tz_localize(None).as_unit("ns").to_numpy()
+        try:
+            times: Times = pd.DatetimeIndex(parsed).tz_localize(None).as_unit("ns").to_numpy()
+        except pd.errors.OutOfBoundsDatetime:  # names of months alone are read as of the year 1
+            continue
         _check_order(times, str(values.name))
         return times
     return None
@@ -246,7 +255,8 @@ def _check_order(times: Times, name: str) -> None:
         return
     rule = f"rows must run from old to new by column {name!r}, one moment each"
     given = what.format(*(str(times[place])[:19] for place in places))
-    raise invalid(rule, given, "Sort the table by it, take one series of several, or name another column as date.")
+    remedy = 'Sort the table by it, take one series of several, or name another column as date ("" for none).'
+    raise invalid(rule, given, remedy)
 
 
 def _readings(values: pd.Series) -> Iterator[Any]:
@@ -257,7 +267,10 @@ def _readings(values: pd.Series) -> Iterator[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # dates whose form changes between rows
             for part in (values.iloc[:_GLANCE], values):  # text that is no date takes long
-                parsed = pd.to_datetime(part, errors="coerce", dayfirst=day_first)
+                try:
+                    parsed = pd.to_datetime(part, errors="coerce", dayfirst=day_first)
+                except ValueError:  # offsets that change with the clocks
+                    parsed = pd.to_datetime(part, errors="coerce", dayfirst=day_first, utc=True)
                 if parsed.isna().any():
                     break
         yield parsed

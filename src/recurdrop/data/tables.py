@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import io
 import warnings
@@ -65,6 +66,10 @@ def read_table(path: Path) -> pd.DataFrame:
             frame = pd.read_parquet(io.BytesIO(data))
         except (ValueError, OSError) as error:
             raise invalid("a Parquet file must be whole", f"{path} ({_line(error)})", "Copy it again.") from None
+        if (any(frame.index.names) or isinstance(frame.index, pd.DatetimeIndex)) and not set(frame.index.names) & set(
+            frame.columns
+        ):
+            frame = frame.reset_index()
     else:
         frame = _delimited(data, path)
     frame.columns = [str(name) for name in frame.columns]
@@ -107,14 +112,24 @@ def _delimited(data: bytes, path: Path) -> pd.DataFrame:
         text = data.decode("latin-1")  # has a character for every byte: units such as m² in old headers
     header = text.lstrip().split("\n", 1)[0]
     delimiter = max(_DELIMITERS, key=header.count)
+    lines = [line for line in text.split("\n") if line.strip("\r")]
+    # Many a TSV file has no quotes that mean anything: one that opens a text would swallow the rows behind it.
+    plain = delimiter == "\t" and {line.count("\t") for line in lines} == {header.count("\t")}
+    quoting = csv.QUOTE_NONE if plain and not _balanced(lines) else csv.QUOTE_MINIMAL
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a field too many would be dropped
-            return pd.read_csv(io.StringIO(text), sep=delimiter, low_memory=False, index_col=False)
+            return pd.read_csv(io.StringIO(text), sep=delimiter, low_memory=False, index_col=False, quoting=quoting)
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         rule = "no row may have more fields than the header"
         remedy = "Name every column in the first line, and quote fields that hold the delimiter."
         raise invalid(rule, f"{path} ({_line(error)})", remedy) from None
+
+
+def _balanced(lines: list[str]) -> bool:
+    """Say whether every field that a quote opens is closed by one on the same line."""
+    fields = (field for line in lines for field in line.rstrip("\r").split("\t") if field.startswith('"'))
+    return all(len(field) > 1 and field.endswith('"') and field.count('"') % 2 == 0 for field in fields)
 
 
 def _line(error: Exception) -> str:

@@ -75,7 +75,7 @@ def read(path: Path) -> str:
     """
     data = read_bytes(path)
     if not data.strip():
-        raise invalid("TEXT must not be empty", str(path), "Give a text of 2000 words or more.")
+        raise invalid("TEXT must not be empty", str(path), "Give a file with text in it.")
     if b"\0" in data:
         raise invalid("TEXT must be plain text", f"{path}, which holds NUL bytes", "Export it as plain text first.")
     try:

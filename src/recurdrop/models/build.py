@@ -95,7 +95,8 @@ def _uniform(model: LanguageStack, output: nn.Linear, high: float) -> None:
 
 def _embedding(model: LanguageStack, output: nn.Linear, high: float) -> None:
     for matrix in (model.encoder.weight, output.weight):
-        nn.init.uniform_(matrix, -high, high)  # type: ignore[arg-type]
+        if matrix.requires_grad:  # not the identity of symbols that enter one-hot
+            nn.init.uniform_(matrix, -high, high)  # type: ignore[arg-type]
     nn.init.zeros_(output.bias)
 
 

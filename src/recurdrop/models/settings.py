@@ -66,6 +66,9 @@ class ModelSettings:
         for name, least in (("vocabulary", 0), ("embedding", 0), ("softmaxes", 1)):
             if getattr(self, name) < least:
                 raise invalid(f"{name} must be {least} or more", getattr(self, name), f"Give e.g. {max(least, 1)}.")
+        if self.embedding == 0 and (self.tied or self.softmaxes > 1):
+            rule = "a tied output layer and a mixture of softmaxes need an embedding"
+            raise invalid(rule, self.embedding, "Give its width.")
         read = self.embedding if self.softmaxes > 1 else self.widths[-1]
         if self.tied and read != self.embedding:
             raise invalid("a tied output layer is as wide as the embedding", read, f"Make it {self.embedding}.")

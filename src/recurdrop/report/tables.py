@@ -55,6 +55,8 @@ def cells(row: Row, metric: Metric) -> tuple[str, ...]:
 
 
 def _signed(value: Spread) -> str:
+    if not math.isfinite(value.mean):
+        return "–"
     half = "" if math.isnan(value.half) else f" ± {value.half:.3f}"
     return _minus(f"{value.mean:+.3f}{half}")
 

@@ -66,10 +66,9 @@ class Setup:
         """
         method = None if label == NONE else methods.parse(label)
         task = self.task
+        training = self.training if method else dataclasses.replace(self.training, curriculum=0.0)  # there are no rates
         with one_thread():  # so that numbers don't depend on how many runs share the machine
-            fitted = fit(
-                task, self.noisy(label), self.training, seed=seed, on_epoch=lambda run: on_epoch(len(run.curve))
-            )
+            fitted = fit(task, self.noisy(label), training, seed=seed, on_epoch=lambda run: on_epoch(len(run.curve)))
             about = machine(self.build(label), torch.get_num_threads())
         record = RunRecord(
             task=task.kind,

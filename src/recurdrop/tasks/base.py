@@ -78,7 +78,7 @@ class Task(ABC, Generic[D, M]):
     kind: ClassVar[str]
     Data: ClassVar[type]
     Model: ClassVar[type]
-    loss_unit: ClassVar[str]
+    loss_unit: str
     batch_dim: ClassVar[int] = 0
     needs_data: ClassVar[bool] = True
     reads: ClassVar[frozenset[str]] = frozenset()

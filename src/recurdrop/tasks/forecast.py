@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class ForecastData:
         target: column to forecast.
         file: name of the table where the source is a folder; it may lie there as .gz.
         features: columns to forecast from, besides the target's own past; empty for all that hold numbers.
-        date: column of the rows' times; None for the first that holds dates.
+        date: column of the rows' times; None for the first that holds dates, "" for none.
         lookback: rows that a window spans.
         step: rows from one in the window to the next.
         horizon: rows from the last of the window to the target.
@@ -76,6 +77,9 @@ class ForecastData:
     def __post_init__(self) -> None:
         self.windows()
         check_split(self.split)
+        if not all(map(math.isfinite, self.sentinels)):
+            remedy = "Leave it out: what is no finite number is missing anyway."
+            raise invalid("sentinels must be finite", self.sentinels, remedy)
         if self.loss not in LOSSES:
             raise invalid(f"loss must be one of {', '.join(LOSSES)}", self.loss, "Choose one of them.")
         if self.season is not None and self.season < 0:
@@ -132,10 +136,10 @@ class ForecastTask(Task[ForecastData, ForecastModel]):
     kind: ClassVar[str] = "forecast"
     Data: ClassVar[type] = ForecastData
     Model: ClassVar[type] = ForecastModel
-    loss_unit: ClassVar[str] = "σ of target"
 
     def __init__(self, series: Series, data: ForecastData, name: str, sha256: str) -> None:
         self.series, self.data, self.name, self.sha256 = series, data, name, sha256
+        self.loss_unit = {"mae": "σ of target", "mse": "σ² of target"}[data.loss]
         self.report, self.windows = series.report, data.windows()
         self.rows = {part: self.windows.last_rows(series, place) for place, part in enumerate(PARTS)}
         self.metric = Metric("MAE", _unit(data.target))

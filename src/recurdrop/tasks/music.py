@@ -76,7 +76,7 @@ class MusicTask(Task[MusicData, MusicModel]):
     kind: ClassVar[str] = "music"
     Data: ClassVar[type] = MusicData
     Model: ClassVar[type] = MusicModel
-    loss_unit: ClassVar[str] = "nats per frame"
+    loss_unit = "nats per frame"
     metric = Metric("NLL", "nats per frame")
 
     def __init__(self, music: Music) -> None:

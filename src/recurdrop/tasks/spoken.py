@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ class SpokenTask(Task[SpokenData, SpokenSettings]):
     kind = "speech"
     Data = SpokenData
     Model = SpokenSettings
-    loss_unit: ClassVar[str] = "nats per recording"
+    loss_unit = "nats per recording"
     metric = Metric("accuracy", "%", higher_is_better=True, digits=1)
 
     def __init__(self, recordings: speech.Recordings, data: SpokenData) -> None:

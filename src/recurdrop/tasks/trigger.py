@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -94,7 +94,7 @@ class TriggerTask(Task[TriggerData, TriggerSettings]):
     kind = "trigger"
     Data = TriggerData
     Model = TriggerSettings
-    loss_unit: ClassVar[str] = "nats per frame"
+    loss_unit = "nats per frame"
     metric = Metric("F1", higher_is_better=True, digits=3)
 
     def __init__(

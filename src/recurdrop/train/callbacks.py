@@ -81,6 +81,8 @@ class AverageOfNTASGD(L.Callback):
 class ResetState(L.Callback):
     """Sets attributes of the module that carry a state to None at the start of each epoch, of every kind.
 
+    A validation within an epoch starts anew too, and training then goes on from the state that it had.
+
     Args:
         names: of the attributes.
 
@@ -90,6 +92,7 @@ class ResetState(L.Callback):
 
     def __init__(self, names: str | Iterable[str] = "state") -> None:
         self.names = (names,) if isinstance(names, str) else tuple(names)
+        self._training: dict[str, Any] = {}
 
     def _reset(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for name in self.names:
@@ -97,7 +100,18 @@ class ResetState(L.Callback):
                 raise invalid("ResetState names attributes of the module", name, "Set it to None in __init__.")
             setattr(pl_module, name, None)
 
-    on_train_epoch_start = on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = _reset
+    on_train_epoch_start = on_test_epoch_start = on_predict_epoch_start = _reset
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the states of training aside."""
+        self._training = {name: getattr(pl_module, name, None) for name in self.names}
+        self._reset(trainer, pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put them back."""
+        for name, state in self._training.items():
+            setattr(pl_module, name, state)
+        self._training = {}
 
 
 def _averaging(trainer: L.Trainer) -> list[NTASGD]:

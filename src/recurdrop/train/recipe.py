@@ -83,7 +83,8 @@ def read_recipe(name: str, changes: Iterable[str] = ()) -> Recipe:
         changes: like `training.lr=0.5`; the value is TOML's, or text without its quotes.
 
     Raises:
-        ValueError: there is no such recipe; or everything that is wrong with it, in one message.
+        ValueError: there is no such recipe; or all keys and types in it that are wrong, else the rules that are broken,
+            in one message.
     """
     path = Path(name)
     if name in recipes.names():
@@ -103,7 +104,7 @@ def from_tables(name: str, found: Mapping[str, Any]) -> Recipe:
     """Make a recipe from TOML's tables.
 
     Raises:
-        ValueError: everything that is wrong with them, in one message.
+        ValueError: all keys and types that are wrong, else the rules that are broken, in one message.
     """
     found = {"source": "", "data": {}, "model": {}, **found}
     kind = found.get("task")
