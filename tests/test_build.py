@@ -292,3 +292,11 @@ def test_sdist_holds_what_the_build_needs_and_nothing_built(tree: Path) -> None:
     assert Path("hatch_build.py") in names
     here = {name.name for name in names if name.parent == Path("src", hatch_build.NATIVE)}
     assert here == {"__init__.py", "core.cpp", "kernels.cpp", "recurdrop.h"}
+
+
+def test_what_is_pinned_twice_is_pinned_alike() -> None:
+    files = (ROOT / "constraints.txt", ROOT / "tests" / "downstream" / "requirements.txt")
+    if not all(file.exists() for file in files):
+        pytest.skip("the pins are not beside the tests")
+    ours, theirs = ({line.split("==")[0]: line for line in file.read_text().split() if "==" in line} for file in files)
+    assert {name: theirs[name] for name in ours.keys() & theirs} == {name: ours[name] for name in ours.keys() & theirs}
