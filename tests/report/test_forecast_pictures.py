@@ -71,8 +71,10 @@ def test_runs_are_drawn_with_their_best_epoch_and_the_baseline(drawn: list[Figur
     assert axes.get_ylabel() == "MAE, degC"
     texts = [text.get_text() for text in drawn[0].legends[0].texts]
     assert texts == ["none", "dropout", "persistence, validation", "validation", "training"]
-    overfitting_plot({"none": ([1.0, 2.0], [0.5, 0.7])}, higher_is_better=True)
+    overfitting_plot({"none": ([1.0, 2.0], [0.5, 0.7])}, higher_is_better=True, baseline=("majority", 9.0))
     assert np.array(drawn[1].axes[0].lines[2].get_xydata()).tolist() == [[2, 0.7]]
+    assert len(drawn[1].axes[0].lines) == 3
+    assert drawn[1].legends[0].texts[1].get_text() == "majority, 9 (not in the picture)"
 
 
 @pytest.mark.parametrize(

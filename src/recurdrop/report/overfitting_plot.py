@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from recurdrop.errors import invalid
-from recurdrop.report.plots import png
+from recurdrop.report.plots import DOTTED, level, png
 
 # Okabe and Ito's palette, as in `report.plots`; grey is the run without regularization.
 COLORS = ("#7f7f7f", "#0072B2", "#D55E00", "#009E73", "#CC79A7")
@@ -54,8 +54,9 @@ def overfitting_plot(
         best = (max if higher_is_better else min)(range(len(valid)), key=valid.__getitem__)
         axes.plot(best + 1, valid[best], "o", color=color, markersize=6)
     if baseline is not None:
-        axes.axhline(baseline[1], color="black", linewidth=1, linestyle=":")
-        handles.append(Line2D([], [], color="black", linewidth=1, linestyle=":", label=f"{baseline[0]}, validation"))
+        near = level(axes, baseline[1])
+        text = f"{baseline[0]}, validation" if near else f"{baseline[0]}, {baseline[1]:.4g} (not in the picture)"
+        handles.append(Line2D([], [], color="black", linewidth=1.3, linestyle=DOTTED if near else "", label=text))
     handles.append(Line2D([], [], color="black", linewidth=1.9, label="validation"))
     handles.append(Line2D([], [], color="black", linewidth=1.3, linestyle=_DASHED, label="training"))
     axes.set_xlabel("epoch (dot: best validation)")

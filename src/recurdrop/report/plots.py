@@ -77,12 +77,12 @@ def _panel(axes: Axes, row: Row, runs: dict[str, list[RunRecord]], what: _Curves
     _plain(axes)
 
 
-def _level(axes: Axes, what: _Curves) -> bool:
-    """Draw the baseline where it leaves the curves at least half of the height; say whether it was drawn."""
+def level(axes: Axes, value: float) -> bool:
+    """Draw a baseline where it leaves the curves at least half of the height; say whether it was drawn."""
     low, high = axes.get_ylim()
-    near = 2 * low - high <= what.level <= 2 * high - low
+    near = 2 * low - high <= value <= 2 * high - low
     if near:
-        axes.axhline(what.level, color="black", linestyle=DOTTED, linewidth=1.3)
+        axes.axhline(value, color="black", linestyle=DOTTED, linewidth=1.3)
     return near
 
 
@@ -127,7 +127,7 @@ def curve(row: Row, rows: Sequence[Row], records: Sequence[RunRecord]) -> bytes:
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     _panel(axes, row, _by_method(records), what)
-    handles = _handles(what, _level(axes, what))
+    handles = _handles(what, level(axes, what.level))
     axes.set_xlabel("optimizer updates")
     axes.set_ylabel(what.label)
     axes.legend(handles=handles[2 * (row.method == NONE) :], frameon=False, fontsize=9)
@@ -145,7 +145,7 @@ def curves(rows: Sequence[Row], records: Sequence[RunRecord]) -> bytes:
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for axes, row in zip(grid.flat, shown, strict=False):
         _panel(axes, row, runs, what)
-    drawn = [_level(axes, what) for axes in grid.flat[: len(shown)]]
+    drawn = [level(axes, what.level) for axes in grid.flat[: len(shown)]]
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     for axes in grid.flat[: len(shown)][-columns:]:
