@@ -182,8 +182,8 @@ def test_weights_of_another_run_are_refused(text: Path, tmp_path: Path) -> None:
 
 def test_settings_of_the_model_are_checked_before_the_folder_is_bound(text: Path, tmp_path: Path) -> None:
     before = torch.get_rng_state()
-    with pytest.raises(ValueError, match="an init of uniform"):
-        Run.prepare(changed("model", init="x"), text, 1, tmp_path / "run")
+    with pytest.raises(ValueError, match="layers of unequal widths"):
+        Run.prepare(changed("model", widths=(6, 4), tied=False), text, 1, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     Run.prepare(RECIPE, text, 1, tmp_path / "run")
     assert torch.equal(torch.get_rng_state(), before)
