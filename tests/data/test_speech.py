@@ -170,6 +170,8 @@ def test_free_spoken_digits_are_what_was_published() -> None:
 def test_labels_do_not_depend_on_what_lies_around_them(tmp_path: Path) -> None:
     names = [f"{who}/{label}/{i}.wav" for who in ("anna", "ben") for label in ("no", "yes") for i in range(8)]
     assert read(write(tmp_path / "by speaker", *names)).labels == ("no", "yes")
+    words = [f"{label}/{i}.wav" for label in ("test", "train") for i in range(8)]
+    assert read(write(tmp_path / "words", *words)).labels == ("test", "train")
     with pytest.raises(
         ValueError, match=r"a folder for each label, or all side by side; got 'no_1.wav beside folders'"
     ):

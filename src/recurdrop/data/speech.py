@@ -192,7 +192,7 @@ def _labels(files: Sequence[str]) -> list[str]:
         raise invalid(rule, f"{min(files, key=len)} beside folders", "Put it into the folder of its label.")
     else:
         folders = [path.parent.name for path in paths]
-        parts = {path.parts[0] for path in paths} & {"train", "valid", "val", "test"}
+        parts = {path.parts[0] for path in paths if len(path.parts) > 2} & {"train", "valid", "val", "test"}
         if len(parts) > 1:
             rule = "recordings must lie in one folder a label, for they are cut into parts here"
             raise invalid(rule, f"folders {', '.join(sorted(parts))}", "Put all recordings of a label together.")

@@ -66,9 +66,8 @@ def read_table(path: Path) -> pd.DataFrame:
             frame = pd.read_parquet(io.BytesIO(data))
         except (ValueError, OSError) as error:
             raise invalid("a Parquet file must be whole", f"{path} ({_line(error)})", "Copy it again.") from None
-        if (any(frame.index.names) or isinstance(frame.index, pd.DatetimeIndex)) and not set(frame.index.names) & set(
-            frame.columns
-        ):
+        named = any(frame.index.names) or isinstance(frame.index, pd.DatetimeIndex)
+        if named and not set(frame.index.names) & set(frame.columns):
             frame = frame.reset_index()
     else:
         frame = _delimited(data, path)
