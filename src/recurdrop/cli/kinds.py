@@ -45,7 +45,6 @@ COMMON = {
 
 _DEFAULTS = Path(__file__).parent / "defaults"
 _PACKAGES = {"forecast": ("pandas",), "classify": ("pandas",)}
-_TABLES = (".csv", ".tsv", ".parquet")
 _HELP = "Name a table's --target to forecast it, its --label and --text to classify, or --task."
 
 
@@ -63,16 +62,17 @@ def kind_of(source: Path | None, flags: Mapping[str, Any]) -> str:
         return next(iter(told))
     if source is None:
         return "language"
+    from recurdrop.data.tables import is_table
+
     if source.is_dir():
         return _kind_of_folder(source)
     name = source.name.lower()
     if name.endswith((".tar.gz", ".tgz", ".wav")):
         return "speech"
-    suffix = Path(name.removesuffix(".gz")).suffix
-    if suffix in _TABLES and source.exists():
+    if is_table(source) and source.exists():
         remedy = f"{_HELP} Two columns of sentences need --source-language and --target-language."
         raise invalid("a table needs a flag that says what to learn from it", str(source), remedy)
-    return "music" if suffix == ".json" else "language"
+    return "music" if name.endswith((".json", ".json.gz")) else "language"
 
 
 def _kind_of_folder(folder: Path) -> str:

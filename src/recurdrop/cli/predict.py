@@ -170,11 +170,11 @@ _TAKES = {
 def _texts(files: list[Path], column_name: str | None) -> list[str]:
     """Return the lines of each file, of a table its column of texts."""
     from recurdrop.data.labelled_files import read_texts
+    from recurdrop.data.tables import is_table
 
     found: list[str] = []
     for file in _some(files, "a text with one example a line"):
-        is_table = Path(file.name.lower().removesuffix(".gz")).suffix in (".csv", ".tsv", ".parquet")
-        found += read_texts(file, column_name) if is_table and column_name is not None else _lines([file])
+        found += _lines([file]) if column_name is None or not is_table(file) else read_texts(file, column_name)
     return found
 
 

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from recurdrop.data.tables import column, content, read_table
+from recurdrop.data.tables import SUFFIXES, column, content, read_table
 from recurdrop.data.text import read
 from recurdrop.errors import invalid
 
 PARTS = ("train", "valid", "test")
-_SUFFIXES = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".parquet")
 _IMDB = re.compile(rb"[01]\t\d+\t\d+\t")
 _IMDB_CLASSES = {"0": "neg", "1": "pos"}
 _UNLABELLED = "unsup"
@@ -83,7 +82,8 @@ def _is_imdb(path: Path) -> bool:
 def _place(source: Path, part: str) -> Path | None:
     if (source / part).is_dir():
         return source / part
-    return next((path for suffix in _SUFFIXES if (path := source / f"{part}{suffix}").exists()), None)
+    names = (f"{part}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz"))
+    return next((path for name in names if (path := source / name).exists()), None)
 
 
 def _file(path: Path, text: str, label: str) -> Rows:

@@ -15,8 +15,14 @@ from recurdrop.errors import invalid
 if TYPE_CHECKING:
     import pandas as pd
 
+SUFFIXES = (".csv", ".tsv", ".parquet")
 _DELIMITERS = ",;\t"
 _SHOWN = 30
+
+
+def is_table(path: Path) -> bool:
+    """Say whether a name is a table's: .csv, .tsv or .parquet, plain or as .gz, in letters of either case."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix in SUFFIXES
 
 
 def located(source: Path, name: str | None) -> Path:
