@@ -282,10 +282,11 @@ def check_masks(masks: Masks, cell: Cell, sizes: Sizes) -> None:
         UndefinedSiteError: a site that the cell lacks.
         ValueError: a shape that does not broadcast to that of the site.
     """
-    for name, value in masks._asdict().items():
+    where = Where(cell)
+    for name, value in zip(masks._fields, masks, strict=True):
         if value is None:
             continue
-        check_cell("masks=", name, Where(cell))
+        check_cell("masks=", name, where)
         site = SITES[name]
         full = [sizes.axis(name, axis) for axis in site.axes]
         if name in ("state", "detach"):

@@ -149,6 +149,7 @@ struct Backward {
         const Place at = place_of(mine, chunk, t, i, place + i);
         const Index ahead = smaller(i + kRowsAhead, n - 1);
         const Place soon = place_of(mine, chunk, t, ahead, place + ahead);
+        layer.ask_for_masks(layer.before(t), at.b, mine.units);  // those of the next step that is worked on
         auto each = [&](Index u, auto lanes) {
           ask_for(soon, t, u);
           Vec<T> kept;
@@ -219,7 +220,6 @@ struct Backward {
       prefetch_to_write(r.da + s * slot + u);
     }
     prefetch((Cell::kHasCell ? r.c_old : r.h_old) + u);
-    layer.ask_for_masks(t, r.b, {u, u + kLanes<T>});
     if (r.d_h) prefetch(r.d_h + u);
     if (r.d_c) prefetch(r.d_c + u);
   }

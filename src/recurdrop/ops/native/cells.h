@@ -66,8 +66,9 @@ struct Lstm {
     const Number<T> one = 1;
     const Vec<T> i = load<T>(slots, at.n), f = load<T>(slots + at.stride, at.n);
     const Vec<T> g = load<T>(slots + 2 * at.stride, at.n), o = load<T>(slots + 3 * at.stride, at.n);
-    const Vec<T> old = load<T>(c_old, at.n), masked = l.candidate.times(g, at.t, at.b, 0, at.u, at.n);
-    const Vec<T> s = hyperbolic_tangent<T>(l.cell.times(f * old + i * masked, at.t, at.b, 0, at.u, at.n));
+    const Vec<T> of_candidate = l.candidate.factor(at.t, at.b, 0, at.u, at.n), masked = of_candidate * g;
+    const Vec<T> of_cell = l.cell.factor(at.t, at.b, 0, at.u, at.n), old = load<T>(c_old, at.n);
+    const Vec<T> s = hyperbolic_tangent<T>(of_cell * (f * old + i * masked));
     Vec<T> d_cell = load<Number<T>>(dc, at.n), kept = splat<T>(0);
     if (d_c) d_cell += load<T>(d_c, at.n);
     if (l.zone_c) {
@@ -76,11 +77,11 @@ struct Lstm {
       d_cell = d_cell - kept;
     }
     d_cell += d * o * (one - s * s);
-    d_cell = l.cell.times(d_cell, at.t, at.b, 0, at.u, at.n);
+    d_cell = of_cell * d_cell;
     store<Number<T>>(dc, d_cell * f + kept, at.n);
     store<T>(da, d_cell * masked * i * (one - i), at.n);
     store<T>(da + at.apart, d_cell * old * f * (one - f), at.n);
-    store<T>(da + 2 * at.apart, l.candidate.times(d_cell * i * (one - g * g), at.t, at.b, 0, at.u, at.n), at.n);
+    store<T>(da + 2 * at.apart, of_candidate * d_cell * i * (one - g * g), at.n);
     store<T>(da + 3 * at.apart, d * s * o * (one - o), at.n);
     return splat<T>(0);
   }
@@ -121,8 +122,8 @@ struct Gru {
     const Number<T> one = 1;
     const Vec<T> n = load<T>(slots, at.n), r = load<T>(slots + at.stride, at.n);
     const Vec<T> z = load<T>(slots + 2 * at.stride, at.n), u = load<T>(slots + 3 * at.stride, at.n);
-    const Vec<T> masked = l.candidate.times(n, at.t, at.b, 0, at.u, at.n);
-    const Vec<T> d_n = l.candidate.times(d * (one - z) * (one - n * n), at.t, at.b, 0, at.u, at.n);
+    const Vec<T> of_candidate = l.candidate.factor(at.t, at.b, 0, at.u, at.n), masked = of_candidate * n;
+    const Vec<T> d_n = of_candidate * d * (one - z) * (one - n * n);
     store<T>(da, d_n, at.n);
     store<T>(da + at.apart, d_n * u * r * (one - r), at.n);
     store<T>(da + 2 * at.apart, d * (load<T>(h_old, at.n) - masked) * z * (one - z), at.n);

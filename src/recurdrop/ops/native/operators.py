@@ -17,13 +17,11 @@ from recurdrop.sites import GATES
 _CELLS = ("LSTM", "GRU", "RNN_TANH", "RNN_RELU")
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 _SLOTS = {"LSTM": 4, "GRU": 4, "RNN_TANH": 1, "RNN_RELU": 1}
-_MASKS = ("input", *IN_LOOP)
+_MASKS = tuple(f"mask_{site}" for site in ("input", *IN_LOOP))
 
 
-def _mask(mask: Tensor | None, dtype: torch.dtype) -> tuple[Mask, Tensor | None]:
+def _mask(mask: Tensor, dtype: torch.dtype) -> tuple[Mask, Tensor]:
     """Describe a mask by strides; also return the tensor that must outlive the call."""
-    if mask is None:
-        return Mask(), None
     if mask.dtype not in (dtype, torch.bool):
         mask = mask.to(dtype)
     if mask.shape[-1] > 1 and mask.stride(-1) != 1:
@@ -61,7 +59,7 @@ class _Arguments:
             if tensor is not None:
                 # The core reads raw memory: what torch's kernels refuse, it would misread.
                 wanted = _total(self.dtype) if name.startswith(("d_w", "d_b")) else self.dtype
-                if tensor.device.type != "cpu" or tensor.dtype not in (wanted, torch.int64):
+                if not tensor.is_cpu or tensor.dtype not in (wanted, torch.int64):
                     raise RuntimeError(
                         f"all tensors must be {wanted} on the CPU, as the input is; got {name} of {tensor.dtype} "
                         f"on {tensor.device}. Convert it."
@@ -73,10 +71,10 @@ class _Arguments:
     def give_masks(self, *masks: Tensor | None) -> None:
         """Point at masks, in the order of the operators' arguments."""
         for name, mask in zip(_MASKS, masks, strict=True):
-            described, held = _mask(mask, self.dtype)
-            if held is not None:
+            if mask is not None:
+                described, held = _mask(mask, self.dtype)
                 self.held.append(held)
-                setattr(self.core, f"mask_{name}", described)
+                setattr(self.core, name, described)
 
     def run(self, *, backward: bool) -> None:
         """Call the core with scratch memory of its own."""
