@@ -184,21 +184,18 @@ def _members(path: Path) -> dict[str, bytes]:
 
 def _labels(files: Sequence[str]) -> list[str]:
     paths = [PurePosixPath(file) for file in files]
-    depths = {len(path.parts) for path in paths}
-    if depths == {1}:
-        folders = []
-    elif 1 in depths:
+    alone = [path for path in paths if len(path.parts) == 1]
+    if 0 < len(alone) < len(paths):
         rule = "wav files must lie in a folder for each label, or all side by side"
-        raise invalid(rule, f"{min(files, key=len)} beside folders", "Put it into the folder of its label.")
-    else:
-        folders = [path.parent.name for path in paths]
-        parts = {path.parts[0] for path in paths if len(path.parts) > 2} & {"train", "valid", "val", "test"}
-        if len(parts) > 1:
-            rule = "recordings must lie in one folder a label, for they are cut into parts here"
-            raise invalid(rule, f"folders {', '.join(sorted(parts))}", "Put all recordings of a label together.")
+        raise invalid(rule, f"{alone[0]} beside folders", "Put it into the folder of its label.")
+    parts = {path.parts[0] for path in paths if len(path.parts) > 2} & {"train", "valid", "val", "test"}
+    if len(parts) > 1:
+        rule = "recordings must lie in one folder a label, for they are cut into parts here"
+        raise invalid(rule, f"folders {', '.join(sorted(parts))}", "Put all recordings of a label together.")
+    folders = [path.parent.name for path in paths]  # "" where they lie side by side
     if len(set(folders)) > 1:
         return folders
-    stems = [PurePosixPath(file).stem for file in files]
+    stems = [path.stem for path in paths]
     for stem in stems:
         if "_" not in stem:
             remedy = "Rename it, or give each label a folder."
