@@ -1,4 +1,4 @@
-# Everything runs in a virtual environment of its own; a fresh machine needs git, make and Python 3.10 or newer.
+# Everything runs in a virtual environment of its own; a fresh machine needs git, make and Python 3.11 or newer.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ CORE := $(wildcard src/recurdrop/ops/native/*.cpp src/recurdrop/ops/native/*.h)
 
 .PHONY: compare test lint format docs bench downstream clean
 
-compare: $(SEEN)  ## train one small model with every family of methods on Python's own English prose, and rank them
+compare: $(SEEN)  ## train one small model with each method in turn on Python's own English prose, and rank them
 	$(BIN)/recurdrop compare
 
 test: $(SEEN)  ## run all tests

@@ -343,7 +343,7 @@ def reference_index(names: dict[str, Any]) -> str:
         _made("the public names of recurdrop"),
         "# Public names",
         "All but the methods, which have [pages of their own](../methods/README.md). `import recurdrop as rd`; a name "
-        "without a dot is `rd.NAME`.",
+        "without a dot is `rd.NAME`. Packages before a dot are imported by name: `import recurdrop.models`.",
     ]
     return "\n\n".join([*head, *tables])
 

@@ -1,6 +1,6 @@
 """The only random numbers of the library: from a plan and one integer to masks.
 
-One 64-bit integer is taken from torch's generator per training forward. Every mask is derived from it by layer,
+One integer of 63 bits is taken from torch's generator per training forward. Every mask is derived from it by layer,
 direction, site and source with a counter-based generator (`recurdrop.philox`), so noise at one site never reshuffles
 another, and evaluation draws nothing.
 """

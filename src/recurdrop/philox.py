@@ -1,9 +1,9 @@
 """Philox4x32-10, the counter-based generator of Salmon et al. 2011, in PyTorch integers.
 
 Element (t, b, g, u) of a stream is a function of the key and of its own indices alone, so that masks do not depend on
-the device, the batch split, padding or the kernel that reads them:
+the device, the size of the batch, padding or the kernel that reads them:
 
-    key      two 32-bit halves of one 64-bit integer
+    key      two 32-bit halves of one integer
     counter  (u // 4, b, t, stream | g << 20), and the four outputs serve u % 4 = 0, 1, 2, 3
 
 `stream` has the site in bits 0-7, the layer in 8-15, the direction in 16 and the source at that site in 24-31.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -70,11 +71,21 @@ def test_runs_are_drawn_with_their_best_epoch_and_the_baseline(drawn: list[Figur
     assert {y for _, y in lines[6]} == {2.9}
     assert axes.get_ylabel() == "MAE, degC"
     texts = [text.get_text() for text in drawn[0].legends[0].texts]
-    assert texts == ["none", "dropout", "persistence, validation", "validation", "training"]
+    assert texts == ["none, best 2.5", "dropout, best 2.75", "persistence, validation", "validation", "training"]
     overfitting_plot({"none": ([1.0, 2.0], [0.5, 0.7])}, higher_is_better=True, baseline=("majority", 9.0))
     assert np.array(drawn[1].axes[0].lines[2].get_xydata()).tolist() == [[2, 0.7]]
     assert len(drawn[1].axes[0].lines) == 3
     assert drawn[1].legends[0].texts[1].get_text() == "majority, 9 (not in the picture)"
+
+
+def test_the_first_epochs_do_not_flatten_the_rest(drawn: list[Figure]) -> None:
+    falling = [100.0, 50.0, *(10.0 - n / 10 for n in range(18))]
+    overfitting_plot({"late": (falling, falling)})
+    assert drawn[0].axes[0].get_ylim() == pytest.approx((8.3 - 0.085, 10 + 0.085))
+    overfitting_plot({"early": (falling, [1.0, 2.0, *falling[2:]])})
+    assert drawn[1].axes[0].get_ylim() == pytest.approx((1 - 0.45, 10 + 0.45))
+    overfitting_plot({"diverged": (falling, [*falling[:19], math.inf])})
+    assert drawn[2].axes[0].get_ylim() == pytest.approx((8.3 - 0.085, 10 + 0.085))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ class Gaussian(Method):
     Equation:
         v ← v ⊙ ε, ε ~ N(1, p / (1 - p)).
     Sites:
-        The one named by `site`, in every layer; any multiplying site.
+        The one named by `site`, in every layer: any that multiplies, but for the carried state.
     Shared over:
         Nothing with `per="step"`; time with `per="sequence"`. At the weights: time and batch.
     Evaluation:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -43,6 +44,7 @@ def overfitting_plot(
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axes = figure.subplots()
     handles: list[Line2D] = []
+    levels: list[float] = []
     for (name, (train, valid)), color in zip(runs.items(), COLORS, strict=False):
         if len(train) != len(valid) or not len(valid):
             rule = f"run {name!r} must have one value of each part for every epoch, one or more"
@@ -50,16 +52,19 @@ def overfitting_plot(
         epochs = range(1, len(valid) + 1)
         axes.plot(epochs, train, color=color, linestyle=_DASHED, linewidth=1.3)
         axes.plot(epochs, valid, color=color, linewidth=1.9)
-        handles.append(Line2D([], [], color=color, linewidth=1.9, label=name))
         best = (max if higher_is_better else min)(range(len(valid)), key=valid.__getitem__)
         axes.plot(best + 1, valid[best], "o", color=color, markersize=6)
+        levels.append(valid[best])
+        handles.append(Line2D([], [], color=color, linewidth=1.9, label=f"{name}, best {valid[best]:.4g}"))
+    axes.set_ylim(_heights(runs.values(), levels))
+    axes.set_xlim(left=max(axes.get_xlim()[0], 0.5))
     if baseline is not None:
         near = level(axes, baseline[1])
         text = f"{baseline[0]}, validation" if near else f"{baseline[0]}, {baseline[1]:.4g} (not in the picture)"
         handles.append(Line2D([], [], color="black", linewidth=1.3, linestyle=DOTTED if near else "", label=text))
     handles.append(Line2D([], [], color="black", linewidth=1.9, label="validation"))
     handles.append(Line2D([], [], color="black", linewidth=1.3, linestyle=_DASHED, label="training"))
-    axes.set_xlabel("epoch (dot: best validation)")
+    axes.set_xlabel("epoch (dot: best on validation)")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#e6e6e6", linewidth=0.6)
@@ -68,3 +73,13 @@ def overfitting_plot(
     columns = 1 if max(map(len, runs)) > _LONG else 2
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, fontsize=9)
     return png(figure)
+
+
+def _heights(runs: Iterable[Curves], best: Sequence[float]) -> tuple[float, float] | None:
+    """Return the limits of all that is finite but the first tenth of the epochs, whose fall would flatten the rest."""
+    late = [value for curves in runs for curve in curves for value in curve[len(curve) // 10 :]]
+    shown = [value for value in (*late, *best) if math.isfinite(value)]
+    if not shown or min(shown) == max(shown):
+        return None
+    margin = 0.05 * (max(shown) - min(shown))
+    return min(shown) - margin, max(shown) + margin
