@@ -118,7 +118,10 @@ def build(sources: Path, library: Path, environ: Mapping[str, str]) -> dict[str,
             error = run([*compiler, *STANDALONE, *rest], sources) and run([*compiler, *rest], sources)
         if error:
             raise NotBuiltError(error)
-        fresh.replace(library)  # at once, so that a process that runs the old one keeps it
+        try:
+            fresh.replace(library)  # at once, so that a process that runs the old one keeps it
+        except OSError as error:
+            raise NotBuiltError(f"{library.name} can't be replaced: {error.strerror}") from None
     return errors
 
 

@@ -257,7 +257,7 @@ def _neighbours(values: Tensor, of: Tensor | PackedSequence, batch_first: bool) 
     """Return the values at t and at t + 1 of all pairs of steps, laid out as `of`."""
     if isinstance(of, PackedSequence):
         sizes = of.batch_sizes
-        later = torch.arange(int(sizes[0]), len(values))
+        later = torch.arange(int(sizes[0]), len(values), device="cpu")
         earlier = later - torch.repeat_interleave(sizes[:-1], sizes[1:])
         return values[earlier.to(values.device)], values[later.to(values.device)]
     axis = 1 if batch_first and of.dim() > 2 else 0

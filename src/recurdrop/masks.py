@@ -74,7 +74,7 @@ def _fill_key(key: Tensor) -> None:
     An operator, so that a compiled graph takes it anew at each call; and one that writes, so that the compiler does
     not merge two draws of one graph into one.
     """
-    key.copy_(torch.randint(2**63 - 1, (), dtype=torch.int64))
+    key.copy_(torch.randint(2**63 - 1, (), dtype=torch.int64, device="cpu"))
 
 
 @_fill_key.register_fake
@@ -93,10 +93,10 @@ def draw_key(generator: torch.Generator | None = None) -> Tensor:
         int64 tensor without axes.
     """
     if generator is None and torch.compiler.is_compiling():
-        key = torch.empty((), dtype=torch.int64)
+        key = torch.empty((), dtype=torch.int64, device="cpu")
         _fill_key(key)
         return key
-    device = None if generator is None else generator.device
+    device = "cpu" if generator is None else generator.device
     return torch.randint(2**63 - 1, (), dtype=torch.int64, generator=generator, device=device)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from recurdrop.ops import eager, native, reference
 from recurdrop.ops.contract import CELL, Call, Mode
 from recurdrop.ops.dispatch import backends, choose
 from recurdrop.ops.native import library, operators, recompute
+from recurdrop.ops.native.library import CoreCall
 from recurdrop.sites import SITES, Masks
 from recurdrop.testing.backends import MODES, gradients, mask, problem
 from recurdrop.testing.compare import agree, error
@@ -155,11 +158,106 @@ def test_backward_twice_and_without_some_gradients() -> None:
     assert error(only, expected) < 1e-14
 
 
-def test_a_second_derivative_is_refused_with_the_remedy() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_higher_derivatives_are_those_of_the_reference(mode: Mode) -> None:
+    size = without_projection(mode, (3, 2, 2, 2, 1))
+    call = made(mode, size, every_site(mode, size), ragged=True)
+    leaves = [p for p in (call.x, call.h0, call.c0, *call.weights) if p is not None]
+
+    def penalty(run: Any) -> list[torch.Tensor]:
+        found = run(call)
+        loss = found.y.square().sum() + found.h_n.sum() + (0 if found.c_n is None else found.c_n.square().sum())
+        first = torch.autograd.grad(loss, leaves, create_graph=True)
+        second = torch.autograd.grad(sum(part.square().sum() for part in first), leaves)
+        return [part.detach() for part in (*first, *second)]
+
+    for one, other in zip(penalty(native.run), penalty(reference.run), strict=True):
+        assert error(one, other) < 1e-13
+
+
+def test_a_higher_derivative_goes_each_way_once() -> None:
+    """Also where the first state is made from the input."""
     call = made("GRU", (3, 2, 2, 2, 0), Masks())
-    (first,) = torch.autograd.grad(native.run(call).y.sum(), call.x, create_graph=True)
-    with pytest.raises(BackendError, match=r'differentiable once.*backend="reference"'):
-        first.square().sum().backward()
+
+    def second(run: Any) -> torch.Tensor:
+        h0 = call.x[0] * 2
+        (first,) = torch.autograd.grad(run(call._replace(h0=h0)).y.square().sum(), call.x, create_graph=True)
+        return torch.autograd.grad(first.square().sum(), call.x)[0]
+
+    assert error(second(native.run), second(reference.run)) < 1e-13
+
+
+@pytest.mark.parametrize("site", ["input", "recurrent", "candidate"])
+def test_a_mask_that_asks_for_a_gradient_gets_it(site: str) -> None:
+    """As learned rates do; the kernels, which give none, are passed over."""
+    torch.manual_seed(0)
+    layer = rd.GRU(3, 4)
+    x = torch.randn(5, 2, 3)
+    rate = torch.full((1, 1, 3 if site == "input" else 4), 0.5, requires_grad=True)
+    masks = Masks(**{site: rate})
+    (found,) = torch.autograd.grad(layer(x, masks=masks)[0].square().sum(), rate)
+    layer.backend = "reference"
+    (expected,) = torch.autograd.grad(layer(x, masks=masks)[0].square().sum(), rate)
+    assert error(found, expected) < 1e-5
+    for backend in ("native", "eager")[: 2 - (site == "input")]:
+        layer.backend = backend
+        with pytest.raises(BackendError, match=f"no gradient to masks, and those at {site} ask for one"):
+            layer(x, masks=masks)
+        with torch.no_grad():
+            layer(x, masks=masks)
+
+
+def test_tensors_that_the_core_would_misread_are_refused() -> None:
+    layer = rd.GRU(3, 4, noise=rd.Zoneout(h=0.5))
+    x = torch.randn(5, 2, 3)
+    with pytest.raises(RuntimeError, match=r"h0 must be torch.float32 on the CPU.*got torch.int64"):
+        layer(x, torch.ones(1, 2, 4, dtype=torch.int64))
+    with pytest.raises(RuntimeError, match=r"a mask must be on the CPU.*on meta"):
+        layer(x, masks=Masks(recurrent=torch.ones(1, 1, 4, device="meta")))
+    call = narrow(made("LSTM", (5, 3, 4, 6, 2), Masks()))
+    assert isinstance(call, Call)
+    w = call.weights
+    for wrong in (
+        call._replace(c0=None),
+        call._replace(weights=w._replace(b_hh=None)),
+        call._replace(weights=w._replace(w_hr=None)),
+    ):
+        with pytest.raises(RuntimeError, match="an LSTM has c0 and others have none, biases come in pairs"):
+            native.run(wrong)
+    with pytest.raises(RuntimeError, match=r"1 or more and below 2\*\*31; got 0 × 3"):
+        native.run(call._replace(x=call.x[:0]))
+
+
+def test_the_default_device_is_that_of_new_tensors_alone() -> None:
+    layer = rd.GRU(3, 4, noise=[rd.Zoneout(h=0.5), rd.WeightNoise(0.1)])
+    x = torch.nn.utils.rnn.pack_padded_sequence(torch.randn(5, 2, 3), [5, 3])
+
+    def step() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        y, h = layer(x)
+        return [y.data, h, *torch.autograd.grad(y.data.sum() + h.sum(), layer.parameters())]
+
+    expected = step()
+    with torch.device("meta"):
+        found = step()
+    assert all(map(torch.equal, found, expected))
+
+
+def test_a_core_of_other_sources_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Longer(CoreCall):
+        _fields_ = (("more", ctypes.c_int64),)
+
+    monkeypatch.setattr(library, "CoreCall", Longer)
+    core, why = library._open()
+    assert core is None
+    assert why is not None
+    assert "was compiled from other sources; install recurdrop again" in why
+
+
+def test_vmap_is_refused_with_the_remedy() -> None:
+    call = narrow(made("GRU", (3, 2, 2, 2, 0), Masks()))
+    with pytest.raises(BackendError, match=r'torch.vmap.*backend="reference"'):
+        torch.vmap(lambda x: native.run(call._replace(x=x)).y)(torch.stack([call.x, call.x]))
 
 
 def test_the_operators_keep_the_rules_of_torch() -> None:

@@ -14,13 +14,14 @@ from recurdrop.masks import Sizes, check_masks, constants, draw, draw_key
 from recurdrop.methods.base import Method
 from recurdrop.nn.dynamo import allow_tracing
 from recurdrop.nn.sequences import Layout, read
+from recurdrop.nn.transforms import transformed
 from recurdrop.ops.contract import CELL, Call, Mode, Problem, Result, Weights
 from recurdrop.ops.dispatch import check_backend, choose, run
 from recurdrop.plan import DROPOUT_ARGUMENT, LayerPlan, active, plan_layers
 from recurdrop.sites import GATES, Cell, Masks
 
 WORTH_PACKING = 16
-"""Steps from which the compiled kernels evaluate a layer faster than torch; 20 took 0.4 to 0.8 of torch's time."""
+"""Steps from which the compiled kernels run a layer faster than torch; 20 took 0.4 to 0.8 of torch's time."""
 TORCH_KEEPS_PACE = 1024
 """Width below which torch evaluates LSTMs without lengths as fast: 0.95 to 1.07 of its time; 1.35 at 1150."""
 
@@ -279,11 +280,11 @@ class Regularized(_Base):
         return self.noiseless() and not self._outruns_torch(input)
 
     def _outruns_torch(self, input: Tensor | PackedSequence) -> bool:
-        """Say whether the first backend is faster than torch's own forward where no gradient is asked for.
+        """Say whether the compiled kernels are faster than torch's own forward, noise apart.
 
-        The compiled kernels are, from some steps on: they arrange the weights anew in every call.
+        They are from some steps on, as they arrange the weights anew in every call.
         """
-        if self.training or self.backend != "auto" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if self.backend != "auto" or (self.training and self.dropout) or transformed():
             return False
         if isinstance(input, PackedSequence):
             data, steps, ragged = input.data, len(input.batch_sizes), True
@@ -291,7 +292,10 @@ class Regularized(_Base):
             if input.dim() not in (2, 3):
                 return False
             data, steps, ragged = input, input.shape[int(self.batch_first and input.dim() == 3)], False
-        if steps < WORTH_PACKING or (self.cell == "LSTM" and not ragged and self.hidden_size < TORCH_KEEPS_PACE):
+        if steps < WORTH_PACKING:
+            return False
+        evaluates = not torch.is_grad_enabled()
+        if self.cell == "LSTM" and evaluates and not ragged and self.hidden_size < TORCH_KEEPS_PACE:
             return False
         problem = Problem.bare(self._mode, data, ragged=ragged)
         return not torch.is_autocast_enabled("cpu") and choose(problem).name == "native"

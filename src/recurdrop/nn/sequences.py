@@ -84,9 +84,9 @@ def _check_lengths(lengths: Tensor | list[int], x: Tensor) -> Tensor:
 def rows_of(packed: PackedSequence) -> tuple[Tensor, Tensor]:
     """Return the step t and the example b, in the caller's order, of each row of packed data; both on the CPU."""
     sizes = packed.batch_sizes
-    order = torch.arange(int(sizes[0])) if packed.sorted_indices is None else packed.sorted_indices.cpu()
-    steps = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-    rank = torch.arange(len(steps)) - (sizes.cumsum(0) - sizes)[steps]
+    order = torch.arange(int(sizes[0]), device="cpu") if packed.sorted_indices is None else packed.sorted_indices.cpu()
+    steps = torch.repeat_interleave(torch.arange(len(sizes), device="cpu"), sizes)
+    rank = torch.arange(len(steps), device="cpu") - (sizes.cumsum(0) - sizes)[steps]
     return steps, order[rank]
 
 

@@ -88,6 +88,7 @@ class Problem:
         ragged: whether examples differ in length.
         steps: whether c of every step is asked for.
         compiled: whether `torch.compile` is tracing it, gradients included.
+        learned: sites at the input and inside the loop whose mask asks for a gradient.
     """
 
     mode: Mode
@@ -99,6 +100,7 @@ class Problem:
     ragged: bool
     steps: bool
     compiled: bool = False
+    learned: tuple[str, ...] = ()
 
     @classmethod
     def bare(cls, mode: Mode, x: Tensor, *, ragged: bool) -> Problem:
@@ -110,11 +112,12 @@ class Problem:
         """Read the facts off a call."""
         masks = call.masks
         matrices = (masks.weight_ih, masks.weight_hh)
+        in_loop = tuple(n for n, s in SITES.items() if s.in_loop and getattr(masks, n) is not None)
         return cls(
             mode=call.mode,
             dtype=call.x.dtype,
             device=call.x.device.type,
-            in_loop=tuple(n for n, s in SITES.items() if s.in_loop and getattr(masks, n) is not None),
+            in_loop=in_loop,
             gated_input=masks.input is not None and masks.input.dim() == 4,
             per_example=any(
                 part.dim() == 3
@@ -125,4 +128,9 @@ class Problem:
             ragged=call.lengths is not None,
             steps=steps and call.mode == "LSTM",
             compiled=torch.compiler.is_compiling() and torch.is_grad_enabled(),
+            learned=tuple(n for n in ("input", *in_loop) if _asks_gradient(getattr(masks, n))),
         )
+
+
+def _asks_gradient(mask: Tensor | None) -> bool:
+    return mask is not None and mask.requires_grad and torch.is_grad_enabled()

@@ -59,11 +59,19 @@ def choose(problem: Problem, wanted: str = "auto") -> Choice:
         return Choice(wanted, ())
     refused: list[tuple[str, str]] = []
     for name, backend in BACKENDS.items():
-        reason = backend.supports(problem)
+        reason = backend.supports(problem) or _left_to_torch(name, problem)
         if reason is None:
             return Choice(name, tuple(refused))
         refused.append((name, reason))
     raise BackendError(f"no backend can run this: {refused}. Please report it.")
+
+
+def _left_to_torch(name: str, problem: Problem) -> str | None:
+    """Say why "auto" passes over a backend that could run a problem, or None."""
+    narrow = problem.dtype in (torch.float16, torch.bfloat16)
+    if name == "native" and narrow and torch_nn.supports(problem) is None:
+        return f"torch's own kernels run {problem.dtype} where no noise is inside the time loop"
+    return None
 
 
 def run(call: Call, wanted: str = "auto", *, steps: bool = False, autocast: torch.dtype | None = None) -> Result:

@@ -18,6 +18,8 @@ def supports(problem: Problem) -> str | None:
     """Say why this path can't run a problem, or None if it can."""
     if problem.per_example:
         return "the eager loop takes one matrix for all examples"
+    if learned := [site for site in problem.learned if site in problem.in_loop]:
+        return f"the eager loop gives no gradient to masks, and those at {', '.join(learned)} ask for one"
     return None
 
 
@@ -65,9 +67,8 @@ def _project(call: Call) -> tuple[Tensor, Tensor | None]:
             bias = w.b_ih + w.b_hh
     if mask is None:
         return linear(call.x, w.w_ih, bias), b_hn
-    gates = mask.shape[2] if mask.shape[2] > 1 else len(w.w_ih) // call.h0.shape[1]
-    blocks = w.w_ih.chunk(gates)
-    parts = [linear(call.x * mask[:, :, k if mask.shape[2] > 1 else 0], block) for k, block in enumerate(blocks)]
+    blocks = w.w_ih.chunk(mask.shape[2])
+    parts = [linear(call.x * mask[:, :, k], block) for k, block in enumerate(blocks)]
     x = torch.cat(parts, 2)
     return x if bias is None else x + bias, b_hn
 

@@ -44,8 +44,8 @@ def supports(problem: Problem) -> str | None:
         return f"the compiled kernels run on the CPU, and the input is on {problem.device}"
     if problem.dtype not in TYPES:
         return f"the compiled kernels have no {problem.dtype}"
-    if problem.dtype in (torch.float16, torch.bfloat16) and not (problem.in_loop or problem.gated_input):
-        return f"torch's own kernels run {problem.dtype} where no noise is inside the time loop"
+    if problem.learned:
+        return f"the compiled kernels give no gradient to masks, and those at {', '.join(problem.learned)} ask for one"
     if problem.per_example:
         return "the compiled kernels take one matrix for all examples"
     return missing()

@@ -2,6 +2,9 @@
 #include "kernels.h"
 
 #include <string.h>
+#if defined(_MSC_VER) && defined(_M_X64)
+#include <intrin.h>
+#endif
 
 #if defined(RECURDROP_HAVE_AVX512) && defined(RECURDROP_HAVE_AVX512_BF16)
 #define HAVE_BFLOAT16
@@ -21,7 +24,6 @@ bool has_avx512() {
 bool has_avx512_bf16() { return __builtin_cpu_supports("avx512bf16"); }
 #endif
 #elif defined(_MSC_VER) && defined(_M_X64)
-#include <intrin.h>
 bool cpuid_bit(int leaf, int reg, int bit) {
   int r[4];
   __cpuidex(r, leaf, 0);
@@ -100,6 +102,8 @@ bool launch(int threads, void (*body)(void*, int, int), void* context) {
 }
 
 }  // namespace
+
+int32_t recurdrop_call_size(void) { return sizeof(recurdrop_call); }
 
 int64_t recurdrop_work_size(const recurdrop_call* call, int32_t backward) {
   return kernels_of(*call).work_size(call, backward != 0);

@@ -15,19 +15,21 @@ struct InputProduct {
   const Plan& plan;
   GatePanels<T, Cell> panels;
   Number<T>* bias;  // (slots, H): b_ih, with b_hh where it adds up
-  T* rows;          // gathered x, (gates or 1, capacity, I filled up), for two chunks in turn
+  T* rows;          // gathered x, (gates or 1, capacity, I filled up), for `buffers` chunks in turn
   Index capacity, stride;  // stride: from row to row of these
+  Index buffers;
   Tiles<T, GatePanels<T, Cell>::kVectors> tiles;
   Tiles<T, GatePanels<T, Cell>::kVectors, Left::gated> gated;
 
-  InputProduct(const Layer<T>& l, const Plan& p, Index capacity, Arena& arena)
+  InputProduct(const Layer<T>& l, const Plan& p, Index capacity, Index buffers, Arena& arena)
       : layer(l), plan(p), panels(GatePanels<T, Cell>::take(arena, l.I, l.H)),
-        bias(arena.take<Number<T>>(Cell::kSlots * l.H)), rows(nullptr), capacity(capacity), stride(filled_up<T>(l.I)) {
-    if (!direct()) rows = arena.take<T>(2 * blocks() * capacity * stride);
+        bias(arena.take<Number<T>>(Cell::kSlots * l.H)), rows(nullptr), capacity(capacity), stride(filled_up<T>(l.I)),
+        buffers(buffers) {
+    if (!direct()) rows = arena.take<T>(buffers * blocks() * capacity * stride);
   }
   int blocks() const { return layer.input.gated ? Cell::kGates : 1; }
   T* block(const Gather<T>& chunk, int s) const {
-    return rows + ((chunk.number & 1) * blocks() + s) * capacity * stride;
+    return rows + (chunk.number % buffers * blocks() + s) * capacity * stride;
   }
   // Whether the rows of x can be read where they are: those of a step side by side, without a view's those of a chunk.
   bool direct() const { return !layer.input && !plan.ragged && stride == layer.I; }
@@ -35,7 +37,7 @@ struct InputProduct {
   void pack(const Team& team) const {
     panels.pack(Layer<T>::in(layer.call.w_ih), Cell::input_gate, part(panels.count(layer.H), team.id, team.size));
     if (team.id > 0) return;
-    if (!direct()) fill_up(rows, 2 * blocks() * capacity, layer.I, stride);
+    if (!direct()) fill_up(rows, buffers * blocks() * capacity, layer.I, stride);
     const T *b_ih = Layer<T>::in(layer.call.b_ih), *b_hh = Layer<T>::in(layer.call.b_hh);
     for (int s = 0; s < Cell::kGates; ++s)
       for (Index u = 0; u < layer.H; ++u) {
@@ -122,7 +124,7 @@ struct Forward {
   Forward(const recurdrop_call& call, Arena& arena)
       : layer(call), plan(call, Cell::kGates, sizeof(T), arena), steps(larger(1, 64 / larger(1, layer.B))),
         capacity(smaller(steps, layer.T_) * layer.B), wide_state(filled_up<T>(layer.P)),
-        wide_emitted(filled_up<T>(layer.H)), input(layer, plan, capacity, arena),
+        wide_emitted(filled_up<T>(layer.H)), input(layer, plan, capacity, 2, arena),
         recurrent(Panels::take(arena, layer.P, layer.H)),
         projection(layer.projected() ? WidePanels<T>::take(arena, wide_emitted, layer.P) : WidePanels<T>{}),
         state(arena.take<T>(2 * blocks() * layer.B * wide_state)),

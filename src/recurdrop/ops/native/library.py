@@ -84,9 +84,14 @@ def _open() -> tuple[ctypes.CDLL | None, str | None]:
         return None, f"{reason}; install a C++17 compiler and reinstall recurdrop"
     try:
         core = ctypes.CDLL(str(found))
+        size = core.recurdrop_call_size()
+        _declare(core)
     except OSError as error:
         return None, f"{found.name} can't be loaded: {error}"
-    _declare(core)
+    except AttributeError:
+        size = None
+    if size != ctypes.sizeof(CoreCall):
+        return None, f"{found.name} was compiled from other sources; install recurdrop again"
     pool = torch_openmp()
     if pool is not None:
         core.recurdrop_use_openmp(*pool)
@@ -145,7 +150,7 @@ def has_bfloat16() -> bool:
 
 
 def choose_vector(name: str) -> None:
-    """Use a vector width for all calls from now on.
+    """Use a vector width for all calls from now on; not while a layer runs in another thread.
 
     Raises:
         ValueError: the core has none of that name for this processor.

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from recurdrop.errors import BackendError
-from recurdrop.ops.contract import CELL, Mode, Weights
+from recurdrop.ops import reference
+from recurdrop.ops.contract import CELL, Call, Mode, Weights
 from recurdrop.ops.native import library
 from recurdrop.ops.native.library import IN_LOOP, CoreCall, Mask
-from recurdrop.sites import GATES
+from recurdrop.sites import GATES, Masks
 
 _CELLS = ("LSTM", "GRU", "RNN_TANH", "RNN_RELU")
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
@@ -22,6 +23,11 @@ _MASKS = tuple(f"mask_{site}" for site in ("input", *IN_LOOP))
 
 def _mask(mask: Tensor, dtype: torch.dtype) -> tuple[Mask, Tensor]:
     """Describe a mask by strides; also return the tensor that must outlive the call."""
+    if not mask.is_cpu or mask.dim() not in (3, 4):
+        raise RuntimeError(
+            f"a mask must be on the CPU, as the input is, and have 3 or 4 axes; got {tuple(mask.shape)} on "
+            f"{mask.device}. Take what sample_masks returns."
+        )
     if mask.dtype not in (dtype, torch.bool):
         mask = mask.to(dtype)
     if mask.shape[-1] > 1 and mask.stride(-1) != 1:
@@ -59,10 +65,11 @@ class _Arguments:
             if tensor is not None:
                 # The core reads raw memory: what torch's kernels refuse, it would misread.
                 wanted = _total(self.dtype) if name.startswith(("d_w", "d_b")) else self.dtype
-                if not tensor.is_cpu or tensor.dtype not in (wanted, torch.int64):
+                wanted = torch.int64 if name == "lengths" else wanted
+                if not tensor.is_cpu or tensor.dtype != wanted:
                     raise RuntimeError(
-                        f"all tensors must be {wanted} on the CPU, as the input is; got {name} of {tensor.dtype} "
-                        f"on {tensor.device}. Convert it."
+                        f"{name} must be {wanted} on the CPU, as the input is; got {tensor.dtype} on {tensor.device}. "
+                        "Convert it."
                     )
                 tensor = tensor.contiguous()
                 self.held.append(tensor)
@@ -83,7 +90,7 @@ class _Arguments:
             raise BackendError(f'backend="native" can\'t run this: {library.MISSING}.')
         pointer = ctypes.byref(self.core)
         size = core.recurdrop_work_size(pointer, backward)
-        work = torch.empty(size + 64, dtype=torch.uint8)
+        work = torch.empty(size + 64, dtype=torch.uint8, device="cpu")
         self.core.work = work.data_ptr() + -work.data_ptr() % 64
         (core.recurdrop_backward if backward else core.recurdrop_forward)(pointer)
 
@@ -103,6 +110,15 @@ def _inputs(
     rows, state = weights.w_hh.shape
     hidden = rows // GATES[CELL[mode]]
     bias = (rows,)
+    if time < 1 or time * batch >= 2**31:
+        raise RuntimeError(f"steps × examples must be 1 or more and below 2**31; got {time} × {batch}. Cut the batch.")
+    whole = (weights.b_ih is None) == (weights.b_hh is None) and (weights.w_hr is not None or state == hidden)
+    if not whole or (c0 is None) == (mode == "LSTM"):
+        raise RuntimeError(
+            "an LSTM has c0 and others have none, biases come in pairs, and a state of another width than the layer "
+            f"comes with w_hr; got {mode} with {[name for name, part in weights._asdict().items() if part is None]} "
+            f"missing and c0 {'missing' if c0 is None else 'given'}. See ops.contract.Call."
+        )
     wanted = {"h0": (batch, state), "c0": (batch, hidden), "w_ih": (rows, width), "b_ih": bias, "b_hh": bias}
     wanted |= {"w_hr": (state, hidden), "lengths": (batch,)}
     given = {"h0": h0, "c0": c0, **weights._asdict(), "lengths": lengths}
@@ -239,7 +255,7 @@ def _gradients(leaves: tuple[Tensor | None, ...], needs_x: bool, needs_weights: 
 
     def like(leaf: Tensor | None, need: bool) -> Tensor:
         if leaf is None or not need:
-            return torch.empty(0)
+            return torch.empty(0, device="cpu")
         return torch.empty_like(leaf, memory_format=torch.contiguous_format)
 
     x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = (like(*pair) for pair in zip(leaves, needed, strict=True))
@@ -262,9 +278,11 @@ def _backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     d_h, d_c, d_h_n, d_c_n, _ = gradients
     h, c, gates, *inputs = ctx.saved_tensors
     needs = ctx.needs_input_grad
-    # The operator is for compilers and for refusing a second derivative; its dispatch costs more than a small layer.
-    traced = torch.compiler.is_compiling() or torch.is_grad_enabled()
-    found = (layer_backward if traced else layer_backward._init_fn)(
+    compiling = torch.compiler.is_compiling()
+    if torch.is_grad_enabled() and not compiling:
+        return (None, *_graph(ctx.mode, inputs, ctx.reverse, (d_h, d_c, d_h_n, d_c_n), needs[1:9]), *[None] * 10)
+    # The operator is for compilers; its dispatch costs more than a small layer.
+    found = (layer_backward if compiling else layer_backward._init_fn)(
         d_h, d_c, d_h_n, d_c_n, h, c, gates, needs[1], any(needs[4:9]), ctx.mode, *inputs, ctx.reverse
     )
     present = (
@@ -274,6 +292,38 @@ def _backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     return (None, *present, *[None] * 10)
 
 
+def _graph(
+    mode: Mode,
+    inputs: list[Tensor | None],
+    reverse: bool,
+    gradients: tuple[Tensor | None, ...],
+    needs: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """Return the gradients that are asked for as a graph of their own, by the reference: for higher derivatives."""
+    # Views: a gradient of x must not come by way of an h0 that was made from it.
+    leaves = [None if part is None else part.view_as(part) for part in inputs[:8]]
+    x, h0, c0, *weights = leaves
+    *sites, lengths = inputs[8:]
+    masks = Masks(**dict(zip(("input", *IN_LOOP), sites, strict=True)))
+    call = Call(
+        mode, cast(Tensor, x), cast(Tensor, h0), c0, Weights(*cast(list[Tensor], weights)), masks, lengths, reverse
+    )
+    made = reference.run(call)
+    pairs = zip((made.h, made.c, made.h_n, made.c_n), gradients, strict=True)
+    given = [(output, d) for output, d in pairs if output is not None and d is not None]
+    wanted = [leaf if need else None for leaf, need in zip(leaves, needs, strict=True)]
+    found = iter(
+        torch.autograd.grad(
+            [output for output, _ in given],
+            [leaf for leaf in wanted if leaf is not None],
+            [d for _, d in given],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return [None if leaf is None else next(found) for leaf in wanted]
+
+
 layer.register_autograd(_backward, setup_context=_setup)
 
 
@@ -281,12 +331,19 @@ class _Layer(torch.autograd.Function):
     """`layer` without the dispatch of an operator."""
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+    def forward(*arguments: Any) -> tuple[Tensor, ...]:
         found: tuple[Tensor, ...] = layer._init_fn(*arguments)
-        _setup(ctx, arguments, found)
         return found
 
+    setup_context = staticmethod(_setup)
     backward = staticmethod(_backward)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        raise BackendError(
+            "the native backend runs one layer at a time; got torch.vmap over its weights or states. "
+            'Make the layer with backend="reference", which takes torch.vmap.'
+        )
 
 
 def apply(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -298,7 +355,7 @@ def apply(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 def _no_second_derivative(ctx: Any, *gradients: Tensor) -> None:
     raise BackendError(
-        "the native backend is differentiable once; got a second derivative. "
+        "the native backend is differentiable once in a compiled graph; got a second derivative. "
         'Make the layer with backend="reference", which is differentiable as often as PyTorch.'
     )
 

@@ -1,10 +1,13 @@
-"""The generator of `recurdrop.philox` in compiled code: the same bits and normal numbers, drawn by all threads."""
+"""The generator of `recurdrop.philox` in compiled code: the same bits and normal numbers, drawn by all threads.
+
+Registered only where there is a compiled core.
+"""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,11 +25,12 @@ def register() -> None:
 
 def keep_bits(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) -> Tensor:
     """As `philox.keep_bits`."""
-    out = torch.empty(tuple(sizes), dtype=torch.bool)
-    core = library.CORE
-    if core is not None and out.numel():
+    out = torch.empty(tuple(sizes), dtype=torch.bool, device="cpu")
+    if out.numel():
         shape = (ctypes.c_int64 * 4)(*sizes)
-        core.recurdrop_keep_bits(int(key) & _ALL, stream, shape, threshold, out.data_ptr(), _threads(out))
+        cast(ctypes.CDLL, library.CORE).recurdrop_keep_bits(
+            int(key) & _ALL, stream, shape, threshold, out.data_ptr(), _threads(out)
+        )
     return out
 
 
@@ -51,10 +55,9 @@ def _standard_normals(key: Tensor, stream: int, sizes: Sequence[int], dtype: tor
 def _numbers(name: str, key: Tensor, stream: int, sizes: Sequence[int], *rest: Any) -> Tensor:
     *parameters, dtype = rest
     double = dtype == torch.float64
-    out = torch.empty(tuple(sizes), dtype=torch.float64 if double else torch.float32)
-    core = library.CORE
-    if core is not None and out.numel():
-        shape, draw = (ctypes.c_int64 * 4)(*sizes), getattr(core, f"recurdrop_{name}")
+    out = torch.empty(tuple(sizes), dtype=torch.float64 if double else torch.float32, device="cpu")
+    if out.numel():
+        shape, draw = (ctypes.c_int64 * 4)(*sizes), getattr(library.CORE, f"recurdrop_{name}")
         draw(int(key) & _ALL, stream, shape, *parameters, double, out.data_ptr(), _threads(out))
     return out.to(dtype)
 

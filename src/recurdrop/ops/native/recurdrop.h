@@ -47,6 +47,9 @@ typedef struct {
   void* work;  // recurdrop_work_size bytes, aligned to 64
 } recurdrop_call;
 
+// Bytes of a recurdrop_call, by which a caller tells a library of another version.
+RECURDROP_EXPORT int32_t recurdrop_call_size(void);
+
 // Bytes of `work` that a forward (or backward) needs.
 RECURDROP_EXPORT int64_t recurdrop_work_size(const recurdrop_call* call, int32_t backward);
 RECURDROP_EXPORT void recurdrop_forward(const recurdrop_call* call);

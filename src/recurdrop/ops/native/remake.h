@@ -20,7 +20,7 @@ struct Remake {
   Tiles<T, Panels::kVectors, Left::gated> gated;
 
   Remake(const Layer<T>& l, const Plan& p, Index capacity, Arena& arena)
-      : layer(l), plan(p), input(l, p, capacity, arena), recurrent(Panels::take(arena, l.P, l.H)), capacity(capacity),
+      : layer(l), plan(p), input(l, p, capacity, 1, arena), recurrent(Panels::take(arena, l.P, l.H)), capacity(capacity),
         stride(filled_up<T>(l.P)),
         state(arena.take<T>(blocks() * capacity * stride)), slots(arena.take<T>(capacity * Cell::kSlots * l.H)) {}
 

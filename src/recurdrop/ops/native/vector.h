@@ -137,7 +137,9 @@ INLINE Vec<float> load_bytes<float>(const uint8_t* p) {
 }
 template <>
 INLINE Vec<double> load_bytes<double>(const uint8_t* p) {
-  return _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_loadu_si32(p)));
+  int32_t four;  // not _mm_loadu_si32, which GCC has since 11 and rightly since later
+  memcpy(&four, p, sizeof four);
+  return _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(four)));
 }
 #endif
 // a where x < y, else b; b where either is NaN.
@@ -294,7 +296,7 @@ INLINE void transpose(Vec<T>* v) {
 }
 #endif
 
-#if defined(__AVX512F__) && !defined(RECURDROP_PLAIN_VECTORS)
+#if defined(__GNUC__) && defined(__AVX512F__) && !defined(RECURDROP_PLAIN_VECTORS)
 INLINE Vec<float> load_part(const float* p, int n) { return _mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p); }
 INLINE Vec<double> load_part(const double* p, int n) { return _mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p); }
 INLINE void store_part(float* p, Vec<float> v, int n) { _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), v); }

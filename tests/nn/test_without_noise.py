@@ -1,4 +1,4 @@
-"""Evaluation without noise or gradients: the compiled kernels where they are faster, with torch's results."""
+"""Layers without noise: the compiled kernels where they are faster, with torch's results; else torch's own code."""
 
 from __future__ import annotations
 
@@ -68,11 +68,51 @@ def test_wide_lstms_take_them_too(hidden_size: int, expected_calls: int, calls: 
         torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
 
 
+def gradients(layer: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    found = flat(layer(x))
+    weights = [torch.linspace(-1, 1, part.numel(), dtype=part.dtype).view_as(part) for part in found]
+    loss = torch.stack([(part * weight).sum() for part, weight in zip(found, weights, strict=True)]).sum()
+    return [*found, *torch.autograd.grad(loss, [x, *layer.parameters()])]
+
+
 @pytest.mark.parametrize("cell", CELLS)
-def test_with_gradients_it_is_torchs_own_layer(cell: str, calls: list[Any]) -> None:
-    theirs, ours = pair(cell)
-    x = torch.randn(2 * WORTH_PACKING, 2, 3, dtype=torch.float64)
-    assert all(torch.equal(one, other) for one, other in zip(flat(ours(x)), flat(theirs(x)), strict=True))
+def test_training_takes_them_too(cell: str, calls: list[Any]) -> None:
+    theirs, ours = pair(cell, num_layers=2)
+    ours.noise = None
+    for steps, expected_calls in ((WORTH_PACKING, 2), (WORTH_PACKING - 1, 0)):
+        x = torch.randn(steps, 2, 3, dtype=torch.float64, requires_grad=True)
+        calls.clear()
+        found, expected = gradients(ours.train(), x), gradients(theirs.train(), x)
+        assert len(calls) == expected_calls
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-13 if expected_calls else 0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_with_torchs_dropout_is_torchs_to_the_bit(cell: str, calls: list[Any]) -> None:
+    theirs, ours = pair(cell, num_layers=2, dropout=0.5)
+    ours.noise = None
+    x = torch.randn(2 * WORTH_PACKING, 2, 3, dtype=torch.float64, requires_grad=True)
+    found = []
+    for layer in (ours, theirs):
+        torch.manual_seed(0)
+        found.append(gradients(layer.train(), x))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert not calls
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_tracers_and_transforms_see_torchs_own_layer(calls: list[Any]) -> None:
+    theirs, ours = pair("GRU")
+    x, other = torch.randn(2, WORTH_PACKING, 2, 3, dtype=torch.float64).unbind()
+    traced = torch.jit.trace(ours, x, check_trace=False)
+    calls.clear()
+    assert torch.equal(traced(other)[0], theirs(other)[0])
+    loss = torch.func.grad(lambda value: ours(value)[0].square().sum())
+    assert torch.equal(loss(x), torch.func.grad(lambda value: theirs(value)[0].square().sum())(x))
+    _, along = torch.func.jvp(lambda value: ours(value)[0], (x,), (other,))
+    _, expected = torch.func.jvp(lambda value: theirs(value)[0], (x,), (other,))
+    assert torch.equal(along, expected)
     assert not calls
 
 
