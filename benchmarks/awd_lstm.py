@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -25,13 +26,21 @@ from benchmarks.peer_models import WrapperAWDLSTM
 from benchmarks.rows import Settings
 from recurdrop.data.streams import Streams
 from recurdrop.data.text import END, read
+from recurdrop.errors import invalid
 from recurdrop.models import AWDLSTM, PUBLISHED
 from recurdrop.models.language import cross_entropy, detached
+from recurdrop.models.stack import Outputs
 
 PRESET = PUBLISHED["awd-lstm-ptb"].training
 VALIDATION_STREAMS = 10
 ROUNDING = 2e-7
 """Largest difference allowed without noise, in float32; 5e-8 was measured."""
+
+
+def penalty(outputs: Outputs) -> Tensor:
+    """Return what training adds to the loss."""
+    small = rd.activation_regularization(outputs.dropped, PRESET.alpha)
+    return small + rd.temporal_activation_regularization(outputs.raw, PRESET.beta)
 
 
 class Run:
@@ -53,9 +62,7 @@ class Run:
         self.optimizer.zero_grad()
         logits, state, outputs = self.model(words, self.state, details=True)
         loss = cross_entropy(logits, targets)
-        penalty = rd.activation_regularization(outputs.dropped, PRESET.alpha)
-        penalty = penalty + rd.temporal_activation_regularization(outputs.raw, PRESET.beta)
-        (loss + penalty).backward()
+        (loss + penalty(outputs)).backward()
         clip_grad_norm_(self.model.parameters(), PRESET.clip)
         with rd.optim.rescaled_lr(self.optimizer, scale):
             self.optimizer.step()
@@ -141,8 +148,11 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def speeds(runs: dict[str, Run], lengths: Sequence[int], batch: int) -> dict[str, float]:
-    """Return words per second of each, and how many times as fast ours is: the median over windows."""
-    words = {name: sum(lengths) * batch / sum(run.seconds) for name, run in runs.items()}
+    """Return words per second of each, and how many times as fast ours is: medians over windows, blind to pauses."""
+    words = {
+        name: statistics.median(steps * batch / seconds for steps, seconds in zip(lengths, run.seconds, strict=True))
+        for name, run in runs.items()
+    }
     ours, wrapper = (run.seconds for run in runs.values())
     return {**words, "ratio": statistics.median(w / o for o, w in zip(ours, wrapper, strict=True))}
 
@@ -177,8 +187,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         raise SystemExit("the two models are not the same; nothing is timed")
     runs = {name: Run(model, given.seed) for name, model in (("ours", ours), ("wrapper", WrapperAWDLSTM(ours)))}
     lengths: list[int] = []
+    about = {"seed": given.seed, "vocabulary": vocabulary, "train": text.numel(), "valid": len(valid[: given.tokens])}
     if given.checkpoint is not None and given.checkpoint.exists():
         saved = torch.load(given.checkpoint, weights_only=True)
+        if saved.get("about") != about:
+            rule = f"the checkpoint must be of this run, {about}"
+            raise invalid(rule, saved.get("about"), "Give the arguments it was made with, or another file.")
         windows.load_state_dict(saved["windows"])
         lengths = saved["lengths"]
         for name, run in runs.items():
@@ -191,8 +205,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         if len(lengths) % given.every == 0 or window.stop == windows.steps:
             _say(window.stop / windows.steps, runs, lengths)
             if given.checkpoint is not None:
-                state = {name: run.state_dict() for name, run in runs.items()}
-                torch.save({**state, "windows": windows.state_dict(), "lengths": lengths}, given.checkpoint)
+                state: dict[str, Any] = {name: run.state_dict() for name, run in runs.items()}
+                state |= {"windows": windows.state_dict(), "lengths": lengths, "about": about}
+                aside = given.checkpoint.with_name(f"{given.checkpoint.name}.part")
+                torch.save(state, aside)
+                os.replace(aside, given.checkpoint)
     result = {
         "perplexity": {name: perplexity(run.model, validation) for name, run in runs.items()},
         **speeds(runs, lengths, PRESET.batch),

@@ -14,11 +14,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import awd_lstm
+from benchmarks import awd_lstm, peer_layers, peer_models
 from benchmarks.peer_models import WrapperAWDLSTM
 
 import recurdrop as rd
 from recurdrop.models import AWDLSTM
+from recurdrop.models.language import cross_entropy, detached
 
 PTB = Path(__file__).parents[2] / "shared" / "data" / "ptb-word"
 WORDS = torch.tensor([[0, 3], [1, 1], [5, 0], [2, 6]])
@@ -58,6 +59,56 @@ def test_without_noise_both_models_are_one_and_with_it_they_are_not() -> None:
         setattr(wrapper.train(), name, 0.0)
 
 
+def masks_in_order_of_use(ours: AWDLSTM, steps: int, batch: int) -> list[torch.Tensor]:
+    """Draw what the next training forward of our model draws, laid out as the wrapper asks for it."""
+    found = [ours.encoder.sample_mask(torch.arange(len(ours.encoder.weight)))]
+    for layer, rnn in enumerate(ours.rnns):
+        (masks,) = rnn.sample_masks(steps, batch)
+        assert [name for name, mask in masks._asdict().items() if mask is not None] == (
+            ["input"] * (layer == 0) + ["weight_hh", "output"]
+        )
+        found += [masks.input] * (layer == 0) + [masks.weight_hh, masks.output]
+    return found
+
+
+def test_with_noise_on_both_models_are_one_in_everything_that_training_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = small().double()
+    ours.encoder.p = 0.4  # so that words are dropped, few as they are
+    models = {"ours": ours, "wrapper": WrapperAWDLSTM(ours).double()}
+    left: list[torch.Tensor] = []
+
+    def given(shape: Any, p: float) -> torch.Tensor:
+        mask = left.pop(0)
+        assert tuple(mask.shape) == tuple(shape)
+        assert set(mask.unique().tolist()) <= {0.0, 1 / (1 - p)}  # a rate that differs would differ here alone
+        return mask
+
+    monkeypatch.setattr(peer_models, "_mask", lambda like, shape, p: given(shape, p))
+    monkeypatch.setattr(peer_layers, "dropout", lambda raw, p, training: raw * given(raw.shape, p))
+    text = torch.randint(7, (9, 5), generator=torch.Generator().manual_seed(2))
+    states: dict[str, Any] = dict.fromkeys(models)
+    for start, steps in ((0, 5), (5, 3)):
+        words, targets = (text[start + later : start + later + steps] for later in (0, 1))
+        torch.manual_seed(start + 4)
+        left += masks_in_order_of_use(ours, steps, 5)
+        assert start or all((mask == 0).any() for mask in left)
+        torch.manual_seed(start + 4)
+        found = {}
+        for name, model in models.items():
+            logits, state, outputs = model.train()(words, states[name], details=True)
+            model.zero_grad()
+            (cross_entropy(logits, targets) + awd_lstm.penalty(outputs)).backward()
+            parts = {"logits": logits, "raw": outputs.raw, "dropped": outputs.dropped}
+            parts |= {f"state {i}": part for i, part in enumerate(awd_lstm._tensors(state))}
+            for parameter, value in model.named_parameters():
+                same = parameter.replace("inner.", "").replace("raw", "weight_hh_l0").replace("embedding.", "")
+                parts[same] = value.grad
+            found[name], states[name] = parts, detached(state)
+        assert not left
+        assert len(found["ours"]) == 3 + 6 + 2 + 3 * 4  # the tied matrix once
+        torch.testing.assert_close(found["wrapper"], found["ours"], rtol=1e-12, atol=1e-14)
+
+
 def test_an_interrupted_run_ends_like_one_that_was_not(folder: Path, tmp_path: Path) -> None:
     arguments = ["--data", str(folder), "--every", "1", "--threads", "1"]
     whole = awd_lstm.main(arguments)
@@ -78,6 +129,42 @@ def test_an_interrupted_run_ends_like_one_that_was_not(folder: Path, tmp_path: P
     assert resumed["perplexity"] == whole["perplexity"]
     assert resumed["words"] == whole["words"] == 20 * (400 * 10 // 20 - 1)
     assert whole["perplexity"]["ours"] != whole["perplexity"]["wrapper"]
+
+
+def test_a_checkpoint_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(folder), "--threads", "1", "--checkpoint", str(tmp_path / "state.pt"), "--tokens"]
+    awd_lstm.main([*arguments, "600"])
+    for other in (["600", "--seed", "3"], ["700"]):
+        with pytest.raises(ValueError, match="the checkpoint must be of this run"):
+            awd_lstm.main(arguments + other)
+    awd_lstm.main([*arguments, "600"])
+
+
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(folder: Path, tmp_path: Path) -> None:
+    arguments = ["--data", str(folder), "--threads", "1", "--every", "1", "--tokens", "3000"]
+    whole = awd_lstm.main(arguments)
+    arguments += ["--checkpoint", str(tmp_path / "state.pt")]
+    save, saves = torch.save, []
+
+    def killed(state: Any, path: Path) -> None:
+        saves.append(path)
+        if len(saves) == 2:
+            path.write_bytes(b"half of it")
+            raise KeyboardInterrupt
+        save(state, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            awd_lstm.main(arguments)
+    assert awd_lstm.main(arguments)["perplexity"] == whole["perplexity"]
+
+
+def test_speeds_are_medians_that_a_pause_does_not_change() -> None:
+    runs = {name: awd_lstm.Run(small(), 1) for name in ("ours", "wrapper")}
+    runs["ours"].seconds, runs["wrapper"].seconds = [1.0, 2.0, 900.0], [2.0, 800.0, 900.0]
+    found = awd_lstm.speeds(runs, [70, 120, 70], 20)
+    assert found == {"ours": 1200.0, "wrapper": 3.0, "ratio": 2.0}
 
 
 def test_models_that_differ_are_not_timed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
