@@ -111,6 +111,14 @@ def test_a_run_killed_and_started_again_ends_as_if_nothing_had_been(
     assert equal(read_checkpoint(tmp_path / BEST, "x"), again.best)
 
 
+def test_mixout_goes_on_with_the_reference_it_began_with(task: LanguageTask, tmp_path: Path) -> None:
+    model = dataclasses.replace(MODEL, noise=("mixout:0.5",))
+    whole = fit(task, model, RUNS["adam"], seed=1)
+    with pytest.raises(Killed):
+        fit(task, model, RUNS["adam"], seed=1, folder=tmp_path, every=0.0, callbacks=[Kill("after update", 9)])
+    assert_same_run(whole, fit(task, model, RUNS["adam"], seed=1, folder=tmp_path))
+
+
 def test_the_runs_do_what_they_are_to_show(task: LanguageTask, whole: dict[str, Fitted]) -> None:
     rates: list[float] = []
     fit(task, MODEL, RUNS["plateau"], seed=1, on_epoch=lambda module: rates.append(module.rate))
@@ -299,6 +307,21 @@ def test_decoupled_decay_shrinks_all_weights_whatever_the_rate(task: LanguageTas
         fit(task, MODEL, dataclasses.replace(training, decoupled=decoupled), seed=1, callbacks=[seen])
         for name, value in seen.after[-1].items():
             torch.testing.assert_close(value, seen.before[0][name] * factor)
+
+
+def test_decoupled_decay_leaves_frozen_weights_as_they_are(task: LanguageTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = LanguageTask.build
+
+    def frozen(task: LanguageTask, model: Any) -> Any:
+        made = build(task, model)
+        made.encoder.requires_grad_(False)
+        return made
+
+    monkeypatch.setattr(LanguageTask, "build", frozen)
+    seen = Seen()
+    fit(task, QUIET, settings(weight_decay=0.1, decoupled=True, epochs=1), seed=1, callbacks=[seen])
+    same = {name for name, value in seen.after[-1].items() if torch.equal(value, seen.before[0][name])}
+    assert same == {"encoder.embedding.weight", "decoder.weight"}  # one matrix, since they are tied
 
 
 def test_coupled_decay_is_part_of_the_gradient(task: LanguageTask) -> None:

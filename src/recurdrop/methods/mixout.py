@@ -30,8 +30,8 @@ class Mixout(Method):
         Lee, Cho, Kang 2020, arXiv:1909.11299, eq. 3. They fine-tune with p = 0.7 to 0.9.
     Authors' code:
         For linear layers, biases excluded. `reference="initial"` is a copy of the weights at the first forward in
-        training after `noise` was set; when training is resumed from a checkpoint, give the pre-trained `state_dict`
-        of the layer instead.
+        training after `noise` was set, or before that at the layer's `take_reference()`: call it before a checkpoint is
+        loaded, as `recurdrop train` does, or give the pre-trained `state_dict` of the layer.
     """
 
     name: ClassVar[str] = "mixout"

@@ -114,15 +114,20 @@ class Regularized(_Base):
 
         Their reference weights stay those of before, or of now where there are none yet; so do the notes of `describe`.
         """
-        sources = (source for plan in self.plans() for at_site in plan.values() for source in at_site)
-        refers = any(source.law == "mixture" and source.reference is None for source in sources)
-        initial = self._copy_weights() if refers and self._initial is None else self._initial
-        left_out = self._left_out
+        self.take_reference()
+        initial, left_out = self._initial, self._left_out
         self.noise = noise
         self._initial, self._left_out = initial, left_out
 
-    def _copy_weights(self) -> dict[str, Tensor]:
-        return {name: p.detach().clone() for name, p in self.named_parameters() if "weight" in name}
+    def take_reference(self) -> None:
+        """Let `Mixout(reference="initial")` refer to the weights of now, unless it refers to some already.
+
+        The first training forward does so too; before a checkpoint is loaded, do it yourself, or the reference will be
+        the checkpoint's weights. Without such noise, nothing is copied.
+        """
+        sources = (source for plan in self.plans() for at_site in plan.values() for source in at_site)
+        if self._initial is None and any(s.law == "mixture" and s.reference is None for s in sources):
+            self._initial = {name: p.detach().clone() for name, p in self.named_parameters() if "weight" in name}
 
     def _make_plans(self, methods: tuple[Method, ...]) -> list[LayerPlan]:
         return plan_layers(
@@ -188,9 +193,8 @@ class Regularized(_Base):
                 if sources[0].reference is not None:
                     found[site] = sources[0].reference[name]
                     continue
-                if self._initial is None:
-                    self._initial = self._copy_weights()
-                found[site] = self._initial[name]
+                self.take_reference()
+                found[site] = cast(dict[str, Tensor], self._initial)[name]
         return found
 
     def _draw(self, time: int, batch: int, generator: torch.Generator | None) -> tuple[Masks, ...]:

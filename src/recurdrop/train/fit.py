@@ -92,6 +92,9 @@ def fit(
     with _quiet(), random_state.put_back(), _interruptible():
         random_state.seed(seed)
         module = Training(task, task.build(model), training, seed, on_epoch)
+        for layer in module.model.modules():
+            if isinstance(layer, rd.LSTM | rd.GRU | rd.RNN):
+                layer.take_reference()  # a checkpoint's weights would take its place
         if training.curriculum:
             callbacks = (*callbacks, NoiseSchedule(rd.Curriculum(module.model, gamma=training.curriculum)))
         found = None

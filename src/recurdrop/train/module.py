@@ -64,10 +64,13 @@ class Training(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer; the schedule is stepped here, after each epoch's scores."""
-        self.optimizer = make_optimizer((p for p in self.model.parameters() if p.requires_grad), self.settings)
+        self.optimizer = make_optimizer(self._trained(), self.settings)
         updates = self.settings.epochs * len(self.task.batches(self.settings, 0, self.seed))
         self.schedule = make_schedule(self.optimizer, self.settings, updates)
         return self.optimizer
+
+    def _trained(self) -> Iterator[nn.Parameter]:
+        return (p for p in self.model.parameters() if p.requires_grad)
 
     def train_dataloader(self) -> Epoch:
         """Return the batches of the epoch that begins."""
@@ -107,7 +110,7 @@ class Training(L.LightningModule):
         with rescaled_lr(self.optimizer, step.scale):
             wrapped.step()
         if self.settings.decoupled:
-            rd.decoupled_decay_(self.model.parameters(), self.settings.weight_decay)
+            rd.decoupled_decay_(self._trained(), self.settings.weight_decay)
         if self.schedule is not None and self.settings.schedule == "falling":
             self.schedule.step()
         self.carried = step.state
