@@ -175,6 +175,37 @@ def test_all_rates_of_a_model_and_no_others() -> None:
     assert isinstance(model.both.noise, tuple)
 
 
+def test_rates_of_fast_dropout() -> None:
+    model = nn.ModuleList(
+        [
+            rd.nn.FastDropoutLSTM(3, 4, num_layers=2, input=[0.0, 0.4], recurrent=0.2),
+            rd.nn.FastDropoutGRU(3, 4, input=0.0, recurrent=0.0),
+            rd.nn.FastDropoutLinear(4, 4, p=0.5),
+        ]
+    )
+    x = torch.randn(2, 1, 3)
+    before = model[0](x)[0].mean
+    schedule = rd.LinearSchedule(model, 2)
+    schedule.step()
+    assert (model[0].input, model[0].recurrent, model[2].p) == ((0.0, 0.2), 0.1, 0.25)
+    assert not torch.equal(model[0](x)[0].mean, before)
+    schedule.step()
+    assert (model[0].input, model[0].recurrent, model[2].p) == ((0.0, 0.4), 0.2, 0.5)
+    assert (model[1].input, model[1].recurrent) == (0.0, 0.0)
+    with pytest.raises(ValueError, match=r"input of FastDropoutLSTM\[1\] must be a number in \[0, 1\]; got 1.2"):
+        rd.LinearSchedule(model, 2, end=3.0)
+    assert model[2].p == 0.5
+    with pytest.raises(ValueError, match="rates above 0"):
+        rd.LinearSchedule(model[1], 2)
+
+
+def test_a_schedule_may_raise_rates_within_their_range() -> None:
+    rnn = layer(rd.Zaremba(0.5))
+    schedule = rd.LinearSchedule(rnn, 1, end=2.0)
+    schedule.step()
+    assert rnn.noise == rd.Zaremba(1.0)
+
+
 def test_one_module_alone() -> None:
     model = Model()
     rd.StepSchedule(model.both, at=1)
@@ -249,6 +280,9 @@ def test_compiled_layers_follow_in_two_graphs() -> None:
         (lambda m: rd.PiecewiseSchedule(m, 9, [(0, -1)]), "points must be pairs"),
         (lambda m: rd.LinearSchedule(nn.Linear(1, 1), 9), "a schedule needs a model with rates above 0; got 'Linear'"),
         (lambda m: rd.LinearSchedule(m, 9, start=3), r"p of Zaremba must be a number in \[0, 1\]; got 1.5"),
+        (lambda m: rd.LinearSchedule(m, 9, end=3), r"p of Zaremba must be a number in \[0, 1\]; got 1.5"),
+        (lambda m: rd.PiecewiseSchedule(m, 9, [(0, 0), (0.5, 2.5), (1, 1)]), r"p of Zaremba .*; got 1.25"),
+        (lambda m: rd.LinearSchedule(nn.LSTM(1, 1, 2, dropout=0.4), 9, end=3), r"dropout of LSTM .*; got 1.2000"),
     ],
 )
 def test_what_is_refused(make, message: str) -> None:

@@ -14,8 +14,10 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from recurdrop.errors import invalid
-from recurdrop.methods.base import Method
+from recurdrop.methods.base import Method, Rate, rates, times
 from recurdrop.nn.base import Regularized, as_methods
+from recurdrop.nn.fast_dropout import FastDropoutLinear
+from recurdrop.nn.fast_dropout.base import FastDropout
 from recurdrop.nn.noise_module import NoiseModule
 from recurdrop.plan import Where
 
@@ -29,13 +31,15 @@ class Schedule(ABC):
         Zoneout's expectation takes the current rate, as does every other rule.
 
     The targets p̄ are the rates that the model has when the schedule is made: of the `noise` of our layers (deviations
-    too; of zoneout, the probabilities to keep old), of `dropout=` of recurrent layers, ours and torch's, and the `p` of
-    torch's dropout modules and of those in `rd.nn` that draw masks. For some of them only, give the module that holds
-    them. The schedule sets rates when it is made, at each `step` and at `load_state_dict`; what is assigned in between
-    is overwritten. `Mixout(reference="initial")` takes the weights at the time when the schedule is made.
+    too; of zoneout, the probabilities to keep old), of `dropout=` of recurrent layers, ours and torch's, the `p` of
+    torch's dropout modules and of those in `rd.nn` that draw masks, and of fast dropout `input`, `recurrent` and `p`.
+    For some of them only, give the module that holds them. The schedule sets rates when it is made, at each `step` and
+    at `load_state_dict`; what is assigned in between is overwritten. `Mixout(reference="initial")` takes the weights at
+    the time when the schedule is made.
 
-    A subclass says what the factor is (`factor_at`). Under `torch.compile` two graphs serve all rates of our layers and
-    modules; torch's own dropout modules compile anew at every rate: there take ours.
+    A subclass says what the factor is (`factor_at`) and, if it ever exceeds 1, its maximum (`largest`). Under
+    `torch.compile` two graphs serve all rates of our layers and modules; torch's own dropout modules compile anew at
+    every rate: there take ours.
 
     Args:
         model: a layer or any module.
@@ -44,7 +48,7 @@ class Schedule(ABC):
         updates: t, the optimizer updates so far.
 
     Raises:
-        ValueError: the model has no rate above 0.
+        ValueError: the model has no rate above 0, or one that the largest factor takes out of its range.
     """
 
     updates: int
@@ -58,7 +62,15 @@ class Schedule(ABC):
                 type(model).__name__,
                 "Give it noise first, e.g. rd.regularize(model, rd.Zoneout()).",
             )
+        largest = max(self.largest, self.factor)
+        for target in self._targets:
+            target.times(largest)  # refuses now what would fail amid the training
         self._set_rates()
+
+    @property
+    def largest(self) -> float:
+        """The largest factor of all updates."""
+        return 1.0
 
     @abstractmethod
     def factor_at(self, updates: int) -> float:
@@ -86,7 +98,7 @@ class Schedule(ABC):
     def _set_rates(self) -> None:
         factor = self.factor
         for target in self._targets:
-            target.times(factor)
+            target.set(factor)
 
 
 class Curriculum(Schedule):
@@ -193,7 +205,8 @@ class PiecewiseSchedule(Schedule):
         points: pairs, fractions ascending in [0, 1], factors of 0 or more.
 
     Raises:
-        ValueError: total_updates below 1, points out of order or range, or no rate above 0 in the model.
+        ValueError: total_updates below 1, points out of order or range, no rate above 0 in the model, or one that a
+            factor takes out of its range.
     """
 
     def __init__(
@@ -215,6 +228,11 @@ class PiecewiseSchedule(Schedule):
         self.total_updates = total_updates
         self.points = tuple(points)
         super().__init__(model)
+
+    @property
+    def largest(self) -> float:
+        """The largest factor among the points."""
+        return max(factor for _, factor in self.points)
 
     def factor_at(self, updates: int) -> float:
         """The line at this fraction of the training."""
@@ -246,14 +264,17 @@ class LinearSchedule(PiecewiseSchedule):
 
 @dataclass(frozen=True)
 class _Rate:
-    """A module's attribute that holds one rate."""
+    """A module's attribute that holds a rate, or one for each layer."""
 
     module: nn.Module
     attribute: str
-    target: float
+    target: Rate
 
-    def times(self, factor: float) -> None:
-        setattr(self.module, self.attribute, self.target * factor)
+    def times(self, factor: float) -> Rate:
+        return rates(f"{self.attribute} of {type(self.module).__name__}", times(self.target, factor))
+
+    def set(self, factor: float) -> None:
+        setattr(self.module, self.attribute, self.times(factor))
 
 
 @dataclass(frozen=True)
@@ -263,8 +284,11 @@ class _Noise:
     layer: Regularized
     target: tuple[Method, ...]
 
-    def times(self, factor: float) -> None:
-        scaled = tuple(method.scaled(factor) for method in self.target)
+    def times(self, factor: float) -> tuple[Method, ...]:
+        return tuple(method.scaled(factor) for method in self.target)
+
+    def set(self, factor: float) -> None:
+        scaled = self.times(factor)
         self.layer.change_rates(scaled[0] if isinstance(self.layer.noise, Method) else scaled)
 
 
@@ -275,5 +299,9 @@ def _targets(module: nn.Module) -> Iterator[_Rate | _Noise]:
             yield _Noise(module, noise)
     if isinstance(module, nn.RNNBase) and module.dropout:
         yield _Rate(module, "dropout", module.dropout)
-    if isinstance(module, NoiseModule | _DropoutNd) and module.p:
+    if isinstance(module, NoiseModule | _DropoutNd | FastDropoutLinear) and module.p:
         yield _Rate(module, "p", module.p)
+    if isinstance(module, FastDropout):
+        for name, rate in (("input", module.input), ("recurrent", module.recurrent)):
+            if np.any(rate):
+                yield _Rate(module, name, rate)

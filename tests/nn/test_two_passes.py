@@ -317,6 +317,14 @@ REFUSED: list[tuple[Callable[[Model], Any], str]] = [
         lambda m: rd.two_passes_at_once(rd.nn.Dropout(noise_shape=(None, 1, None)), X),
         r"Dropout in one pass of both takes padded batches of 6 examples; got \(5, 6, 6\)",
     ),
+    (
+        lambda m: rd.two_passes_at_once(Model(EVERYWHERE, batch_first=True), IDS.T, in_dims=0, share="weight_hh"),
+        r"the model returns must have 6 examples on axis 1; got \(6, 5, 20\). Give their axes in out_dims",
+    ),
+    (
+        lambda m: rd.two_passes_at_once(m, IDS, share="weight_hh", out_dims=3),
+        r"must have 6 examples on axis 3; got \(5, 6, 20\)",
+    ),
     (lambda m: rd.two_passes_at_once(m, IDS, in_dims=(1, 1)), r"one entry for each of 1 values; got \(1, 1\)"),
     (lambda m: rd.two_passes_at_once(m, IDS, state(), in_dims=(0, 1)), r"one number of examples; got \[3, 5\]"),
 ]

@@ -51,6 +51,10 @@ def test_coverage_counts_by_hand() -> None:
     assert coverage(prediction, target, [0.5]).tolist() == [2 / 3]
     with pytest.raises(ValueError, match=r"targets must have the shape \(4,\)"):
         coverage(prediction, target[:, None])
+    for level in (0, 1, 80):
+        for precision in (None, 1.0):
+            with pytest.raises(ValueError, match=rf"level must lie in \(0, 1\); got {level}"):
+                coverage(prediction, target, (0.5, level), tau=precision)
     with pytest.raises(ValueError, match="coverage needs observations"):
         coverage(prediction, torch.full((4,), math.nan))
 

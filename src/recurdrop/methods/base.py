@@ -119,7 +119,8 @@ def at(name: str, value: Rate, index: int, count: int) -> float:
     return value[index]
 
 
-def _times(value: Rate | None, factor: float) -> Rate | None:
+def times(value: Rate | None, factor: float) -> Rate | None:
+    """Return a rate, or each of several, multiplied; None for None."""
     if value is None:
         return None
     return tuple(v * factor for v in value) if isinstance(value, Sequence) else value * factor
@@ -175,7 +176,7 @@ class Method:
             raise invalid(
                 "a method whose noise is scaled needs rates", type(self).__name__, "Declare its fields with rate()."
             )
-        return dataclasses.replace(self, **{name: _times(getattr(self, name), factor) for name in fields})
+        return dataclasses.replace(self, **{name: times(getattr(self, name), factor) for name in fields})
 
     @classmethod
     def published(cls) -> Self:

@@ -92,7 +92,7 @@ def two_passes_at_once(
 
     Raises:
         ValueError: noise that all examples share and `share` lacks; BatchNorm in training mode, in which examples do
-            meet; a `PackedSequence`; what `two_passes` refuses.
+            meet; a `PackedSequence`; an output without 2B examples on its axis; what `two_passes` refuses.
     """
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.training:
@@ -109,8 +109,15 @@ def two_passes_at_once(
     (batch,) = sizes
     with _giving(model, lambda module, input: pairs.joined(module, input, batch)):
         output = model(*given, **kwargs)
-    first: Any = _each(output, out_dims, lambda y, dim: y.chunk(2, dim)[0])
-    return first, _each(output, out_dims, lambda y, dim: y.chunk(2, dim)[1])
+
+    def half(y: Tensor, dim: int, start: int) -> Tensor:
+        if not -y.dim() <= dim < y.dim() or y.shape[dim] != 2 * batch:
+            rule = f"what the model returns must have {2 * batch} examples on axis {dim}"
+            raise invalid(rule, tuple(y.shape), "Give their axes in out_dims, None for what has no examples.")
+        return y.narrow(dim, start, batch)
+
+    first: Any = _each(output, out_dims, lambda y, dim: half(y, dim, 0))
+    return first, _each(output, out_dims, lambda y, dim: half(y, dim, batch))
 
 
 def _tuple(share: Share) -> tuple[str | nn.Module, ...]:

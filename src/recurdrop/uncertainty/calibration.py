@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recurdrop.errors import invalid
 from recurdrop.methods.base import real
-from recurdrop.uncertainty.prediction import Prediction
+from recurdrop.uncertainty.prediction import Prediction, check_level
 
 LEVELS = (0.5, 0.8, 0.95)
 
@@ -42,6 +42,7 @@ def coverage(
     below = None if tau is None else prediction.cdf(target, tau=tau)
     shares = []
     for level in levels:
+        check_level(level)
         if below is not None:
             inside = (below - 0.5).abs() <= level / 2
         else:

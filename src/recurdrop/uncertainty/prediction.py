@@ -52,8 +52,7 @@ class Prediction:
         Raises:
             ValueError: a level or precision out of range, or no samples.
         """
-        if not 0 < level < 1:
-            raise invalid("level must lie in (0, 1)", level, "Give e.g. 0.8.")
+        check_level(level)
         ordered = self._kept().sort(0).values
         low, high = (1 - level) / 2, (1 + level) / 2
         if tau is None:
@@ -91,6 +90,16 @@ class Prediction:
         if self.class_dim is None:
             raise invalid("entropies are those of classes", "values", "Predict with output='logits' or its like.")
         return self.class_dim
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that is no share.
+
+    Raises:
+        ValueError: it lies outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise invalid("level must lie in (0, 1)", level, "Give e.g. 0.8.")
 
 
 def _quantile(ordered: Tensor, p: float) -> Tensor:
