@@ -161,6 +161,12 @@ def test_layers_called_more_than_once_and_packed_input() -> None:
     assert not torch.equal(first[0], first[2])
 
 
+def test_a_site_at_a_rate_of_nothing_may_be_named() -> None:
+    layer = rd.GRU(E, H, noise=[rd.Zoneout(h=0.5), rd.WeightDrop(0.0)])
+    first, second = rd.two_passes(layer, torch.randn(T, B, E), share="weight_hh")
+    assert not torch.equal(first[0], second[0])
+
+
 def test_evaluation_pass_is_the_deterministic_one() -> None:
     model = Model(EVERYWHERE)
     model.locked.eval()
@@ -296,6 +302,12 @@ def misnamed_layout(model: Model) -> None:
 
 REFUSED: list[tuple[Callable[[Model], Any], str]] = [
     (lambda m: rd.two_passes(m, IDS, share="weights"), "share names a site, one of input, weight_ih.*got 'weights'"),
+    (
+        lambda m: rd.two_passes(rd.GRU(E, H, noise=rd.Zoneout(h=0.1)), X, share=("weight_hh", "zone_h")),
+        "where layers of the model have noise: zone_h; got 'weight_hh'",
+    ),
+    (lambda m: rd.two_passes(nn.GRU(E, H), X, share="output"), "layers of the model have noise: none; got 'output'"),
+    (lambda m: rd.two_passes_at_once(m, IDS, share=("weight_hh", "detach")), "have noise: .*; got 'detach'"),
     (lambda m: rd.two_passes(m, IDS, share=rd.nn.Dropout()), "modules of the model with masks of ours; got 'Dropout'"),
     (lambda m: rd.two_passes(m, IDS, share=m.decoder), "got 'Linear'. For torch's dropout, take rd.nn.Dropout"),
     (lambda m: rd.two_passes(m, IDS, share=m, second="evaluation"), "share needs two passes in training mode"),

@@ -31,7 +31,7 @@ class MaskPairs:
         share: names of sites, and modules of the model.
 
     Raises:
-        ValueError: what is neither, or a compiled model.
+        ValueError: what is neither, a site without noise, or a compiled model.
     """
 
     def __init__(self, model: nn.Module, share: Iterable[str | nn.Module]) -> None:
@@ -41,6 +41,10 @@ class MaskPairs:
         for name in self.sites - set(SITES):
             raise invalid(f"share names a site, one of {', '.join(SITES)}", name, "Give a module itself, not its name.")
         inside = set(model.modules())
+        noisy = {site for layer in inside if isinstance(layer, Regularized) for plan in layer.plans() for site in plan}
+        for name in self.sites - noisy:
+            rule = f"share names a site where layers of the model have noise: {', '.join(sorted(noisy)) or 'none'}"
+            raise invalid(rule, name, "Give a layer noise there, or leave it out.")
         self.modules: set[nn.Module] = set()
         for module in (name for name in named if not isinstance(name, str)):
             ours = {m for m in module.modules() if isinstance(m, Regularized | NoiseModule)}

@@ -42,8 +42,9 @@ def two_passes(
         What the model returned in the first and in the second pass. Carry on the first one's state.
 
     Raises:
-        ValueError: `share` with what is no site and no module with masks, with an evaluation pass, or with a compiled
-            model, into whose graphs masks can't be given; passes that don't call a layer equally often.
+        ValueError: `share` with what is no module with masks and no site where a layer has noise (at a rate of 0 will
+            do), with an evaluation pass, or with a compiled model, into whose graphs masks can't be given; passes that
+            don't call a layer equally often.
 
     Without `share`, this is the same as calling the model twice. The options `same_mask_e`, `_i`, `_w` and `_o` of the
     code of Zolna et al. 2018 are here the model's `EmbeddingDropout`, what drops its input (a module, or the site
