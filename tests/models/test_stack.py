@@ -24,6 +24,15 @@ def test_parts_of_any_kind_one_after_the_other(kind: type) -> None:
     assert not torch.allclose(again, logits)
 
 
+def test_outputs_need_no_more_than_torchs_kernels() -> None:
+    model = LanguageStack(nn.Embedding(5, 4), [rd.LSTM(4, 3, noise=rd.AWD())], nn.Linear(3, 5))
+    results = []
+    for model.rnns[0].backend in ("reference", "torch"):
+        torch.manual_seed(1)
+        results.append(model(WORDS, details=True)[2])
+    torch.testing.assert_close(*results)
+
+
 @pytest.mark.parametrize("rnn", [nn.LSTM(4, 3), rd.LSTM(4, 3, batch_first=True), rd.LSTM(4, 3, bidirectional=True)])
 def test_layers_that_are_refused(rnn: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"must be rd\.LSTM, rd\.GRU or rd\.RNN, time first, in one direction"):

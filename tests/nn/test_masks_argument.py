@@ -352,6 +352,19 @@ def test_details_are_the_steps_of_every_layer(cell: str, form: str, backend: str
     assert_same({"y": found}, {"y": padded(y)}, ROUNDING)
 
 
+def test_the_raw_output_alone_runs_on_torchs_kernels() -> None:
+    layer = _layer("LSTM", [rd.Locked(0.3, 0.3, 0.3), rd.WeightDrop(0.5)])
+    masks = layer.sample_masks(TIME, BATCH)
+    y, state, whole = layer(X, masks=masks, details=True)
+    layer.backend = "torch"
+    again, after, raw = layer(X, masks=masks, details="raw")
+    assert raw.c is None
+    assert_same(_named(again, after), _named(y, state), ROUNDING)
+    assert_same({"raw": raw.raw, "below": raw.h[0]}, {"raw": whole.raw, "below": whole.h[0]}, ROUNDING)
+    with pytest.raises(rd.BackendError, match="c of every step"):
+        layer(X, masks=masks, details=True)
+
+
 def test_details_are_differentiable() -> None:
     layer = _layer("LSTM", rd.Zoneout(0.4, 0.3))
     results = []

@@ -233,6 +233,14 @@ def test_fraternal_dropout_by_hand_under_the_same_masks(task: LanguageTask, pena
     torch.testing.assert_close(step.state, after, rtol=0, atol=0)
 
 
+def test_outputs_are_asked_for_where_a_penalty_needs_them(task: LanguageTask) -> None:
+    model, asked = task.build(NOISY), []
+    model.register_forward_pre_hook(lambda module, args, given: asked.append(given["details"]), with_kwargs=True)
+    for options in ({}, {"kappa": 0.1}, {"alpha": 1.0}, {"kappa": 0.1, "beta": 1.0}):
+        task.step(model, BATCH, None, replace(TRAINING, **options))
+    assert asked == [False, False, False, True, True, True]
+
+
 def test_fraternal_dropout_without_noise_is_the_plain_loss(task: LanguageTask) -> None:
     model = task.build(MODEL)
     plain = task.step(model, BATCH, None, TRAINING).loss

@@ -70,7 +70,7 @@ class LanguageStack(nn.Module):
             raise invalid(f"state must have {len(self.rnns)} parts", len(state), "Give what the model returned.")
         x, after = self.encoder(words), []
         for rnn, before in zip(self.rnns, state or (None,) * len(self.rnns), strict=True):
-            x, new, *rest = rnn(x, before, details=details and rnn is self.rnns[-1])
+            x, new, *rest = rnn(x, before, details="raw" if details and rnn is self.rnns[-1] else False)
             after.append(new)
         logits = self.decoder(x)
         return (logits, tuple(after), Outputs(rest[0].raw, x)) if details else (logits, tuple(after))

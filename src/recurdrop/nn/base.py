@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ TORCH_KEEPS_PACE = 1024
 
 NoiseLike = Method | Iterable[Method] | None
 State = Tensor | tuple[Tensor, Tensor]
+WhichDetails = bool | Literal["raw"]
 
 
 class Details(NamedTuple):
@@ -35,7 +36,7 @@ class Details(NamedTuple):
     Attributes:
         raw: the last layer's output before its output site, for temporal activation regularization.
         h: of every step, one tensor a layer with both directions side by side.
-        c: the same of the LSTM's cell state; None for other cells.
+        c: the same of the LSTM's cell state; None for other cells, and with `details="raw"`.
     """
 
     raw: Tensor | PackedSequence
@@ -338,7 +339,7 @@ class Regularized(_Base):
         hx: State | None,
         lengths: Tensor | list[int] | None,
         masks: Sequence[Masks] | None,
-        details: bool,
+        details: WhichDetails,
     ) -> Any:
         if lengths is None and masks is None and not details and self._is_plain(input):
             return super().forward(input) if hx is None else super().forward(input, hx)
@@ -351,6 +352,7 @@ class Regularized(_Base):
         states = self._initial_states(hx, x, layout)
         drawn = self._masks(x.shape[0], x.shape[1], masks)
         autocast = self._autocast(x, states[0])
+        steps = bool(details) and details != "raw"
         layers: list[list[Result]] = []
         for layer in range(self.num_layers):
             results = []
@@ -359,12 +361,12 @@ class Regularized(_Base):
                 c0 = states[1][index] if len(states) > 1 else None
                 weights = self._weights(layer, direction)
                 call = Call(self._mode, x, states[0][index], c0, weights, drawn[index], counts, direction == 1)
-                results.append(run(call, self.backend, steps=details, autocast=autocast))
+                results.append(run(call, self.backend, steps=steps, autocast=autocast))
             x = _beside([result.y for result in results])
             layers.append(results)
         return self._returned(x, layers, layout, details)
 
-    def _returned(self, y: Tensor, layers: list[list[Result]], layout: Layout, details: bool) -> Any:
+    def _returned(self, y: Tensor, layers: list[list[Result]], layout: Layout, details: WhichDetails) -> Any:
         flat = [result for results in layers for result in results]
         h_n = layout.restore_state(torch.stack([result.h_n for result in flat]))
         state: State = h_n
@@ -375,7 +377,7 @@ class Regularized(_Base):
             return output, state
         h = tuple(layout.restore(_beside([r.h for r in results])) for results in layers)
         c = None
-        if self.cell == "LSTM":
+        if self.cell == "LSTM" and details != "raw":
             c = tuple(layout.restore(_beside([r.c for r in rs if r.c is not None])) for rs in layers)
         return output, state, Details(h[-1], h, c)
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from recurdrop.nn.base import NoiseLike, Regularized
+from recurdrop.nn.base import NoiseLike, Regularized, WhichDetails
 from recurdrop.sites import Masks
 
 
@@ -48,7 +48,7 @@ class GRU(Regularized, nn.GRU):
         *,
         lengths: Tensor | list[int] | None = None,
         masks: Sequence[Masks] | None = None,
-        details: bool = False,
+        details: WhichDetails = False,
     ) -> Any:
         """Run the layer; arguments as for `LSTM.forward`, with hx one tensor h_0 (D·L, B, H).
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from recurdrop.nn.base import NoiseLike, Regularized
+from recurdrop.nn.base import NoiseLike, Regularized, WhichDetails
 from recurdrop.sites import Masks
 
 
@@ -48,7 +48,7 @@ class LSTM(Regularized, nn.LSTM):
         *,
         lengths: Tensor | list[int] | None = None,
         masks: Sequence[Masks] | None = None,
-        details: bool = False,
+        details: WhichDetails = False,
     ) -> Any:
         """Run the layer.
 
@@ -58,7 +58,7 @@ class LSTM(Regularized, nn.LSTM):
             lengths: (B,) integers in [0, T], for padded input that is not packed; outputs past a length are 0, and an
                 example of length 0 hands its state through.
             masks: what `sample_masks` returned: this noise, in training and evaluation alike.
-            details: return a third value, `Details`.
+            details: return a third value, `Details`; "raw" leaves out its `c`, which torch's kernels do not give.
 
         Returns:
             output, (h_n, c_n), as `torch.nn.LSTM`; output is y of the last layer, the states are h and c.

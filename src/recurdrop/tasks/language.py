@@ -123,19 +123,18 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
     def step(self, model: nn.Module, batch: Batch, state: Any, training: TrainingSettings) -> Step:
         """Return the loss of a window, in the unit of `training.loss`."""
         words, targets, scale = batch
+        penalized = bool(training.alpha or training.beta)
         if training.kappa:
-            passes = rd.two_passes(model, words, state, details=True)
-            (logits, after, outputs), (again, *_) = passes
+            (logits, after, *outputs), (again, *_) = rd.two_passes(model, words, state, details=penalized)
             loss = (cross_entropy(logits, targets) + cross_entropy(again, targets)) / 2
             loss = loss + rd.fraternal(logits, again, training.kappa)
         else:
-            logits, after, *rest = model(words, state, details=bool(training.alpha or training.beta))
-            outputs = rest[0] if rest else None
+            logits, after, *outputs = model(words, state, details=penalized)
             loss = cross_entropy(logits, targets)
         if training.alpha:
-            loss = loss + rd.activation_regularization(outputs.dropped, training.alpha)
+            loss = loss + rd.activation_regularization(outputs[0].dropped, training.alpha)
         if training.beta:
-            loss = loss + rd.temporal_activation_regularization(outputs.raw, training.beta)
+            loss = loss + rd.temporal_activation_regularization(outputs[0].raw, training.beta)
         if training.loss == "sum_over_time":
             loss = loss * len(words)
         return Step(loss, targets.numel(), detached(after), scale)
