@@ -180,6 +180,31 @@ def test_each_token_is_replaced_on_its_own() -> None:
     assert len((out == 1).unique(dim=1)[0]) == 200
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_tokens_bit_depends_on_no_other_size(batch_first: bool) -> None:
+    module = rd.nn.WordDropout(0.5, unk=V, batch_first=batch_first)
+
+    def drawn(ids: Any, seed: int = 3) -> Tensor:
+        return module.sample_mask(ids, generator=torch.Generator().manual_seed(seed))
+
+    def mask_of(time: int, batch: int) -> Tensor:
+        mask = drawn(IDS[:time, :batch].T if batch_first else IDS[:time, :batch])
+        return mask.T if batch_first else mask
+
+    whole = mask_of(T, B)
+    assert len(whole.unique(dim=0)) > T // 2 and len(whole.unique(dim=1).T) == B
+    for time, batch in ((5, B), (T, 2), (3, 1), (0, B), (T, 0)):
+        assert torch.equal(mask_of(time, batch), whole[:time, :batch])
+    assert torch.equal(drawn(IDS[:, 0]), whole[:, 0])
+    lengths = torch.tensor([3, 5, 1, 5, 2, 4])
+    mask = drawn(packed := pack_padded_sequence(IDS, lengths, enforce_sorted=False))
+    padded, _ = pad_packed_sequence(packed._replace(data=mask))
+    for b, length in enumerate(lengths.tolist()):
+        assert torch.equal(padded[:length, b], whole[:length, b])
+    assert drawn(torch.ones(4, 3, 2, 5, dtype=torch.int64)).shape == (4, 3, 2, 5)
+    assert drawn(torch.tensor(4)).shape == ()
+
+
 def test_each_type_of_an_example_is_replaced_as_one() -> None:
     module = rd.nn.WordDropout(0.5, unk=V, per="type")
     torch.manual_seed(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -168,10 +169,24 @@ class WordDropout(NoiseModule):
         if self.per == "type":
             keep = draw_keep_types(self.p, _examples(self, input), ids, generator=generator)
         else:
-            keep = draw_keep(self.p, (ids.numel(),), device=ids.device, generator=generator).reshape(ids.shape)
+            keep = self._of_positions(input, generator)
         for token in self.keep:
             keep = keep | (ids == token)
         return keep
+
+    def _of_positions(self, input: Sequences, generator: torch.Generator | None) -> Tensor:
+        """Return one bit for each token, drawn by step and example, so that it depends on no other size."""
+        ids = data_of(input)
+        if isinstance(input, PackedSequence):
+            sizes = (len(input.batch_sizes), int(input.batch_sizes[0]), 1)
+            steps, examples = (rows.to(ids.device) for rows in rows_of(input))
+            return draw_keep(self.p, sizes, device=ids.device, generator=generator)[steps, examples, 0]
+        turned = self.batch_first and ids.dim() > 1
+        shape = ids.transpose(0, 1).shape if turned else ids.shape
+        time, batch = (*shape, 1, 1)[:2]
+        keep = draw_keep(self.p, (time, batch, math.prod(shape[2:])), device=ids.device, generator=generator)
+        keep = keep.reshape(shape)
+        return keep.transpose(0, 1) if turned else keep
 
     def extra_repr(self) -> str:
         """Return the arguments, for the module's text."""
