@@ -256,20 +256,31 @@ def test_samples_average_probabilities(task: LanguageTask, monkeypatch: pytest.M
 
     torch.manual_seed(8)
     model.train()
-    states: list[Any] = [None] * 3
-    losses = []
     steps = (len(task.corpus.valid) - 1) // 10
     columns = torch.from_numpy(task.corpus.valid[: 10 * steps].reshape(10, steps).T.copy())
     follow = torch.from_numpy(task.corpus.valid[1 : 10 * steps + 1].reshape(10, steps).T.copy())
-    for t in range(0, steps, 4):
-        likely = torch.zeros(len(columns[t : t + 4]), 10, dtype=torch.float64)
-        for i in range(3):
-            with torch.no_grad():
-                logits, states[i] = model(columns[t : t + 4], states[i])
-            p = logits.double().softmax(-1).gather(-1, follow[t : t + 4, :, None])[..., 0]
-            likely += p / 3
-        losses.append(-likely.log())
-    assert found.loss == pytest.approx(float(torch.cat(losses).mean()), rel=1e-5)
+    likely = torch.zeros(steps, 10, dtype=torch.float64)
+    for _ in range(3):
+        state = None
+        with torch.no_grad(), rd.hold_masks(model):
+            for t in range(0, steps, 4):
+                logits, state = model(columns[t : t + 4], state)
+                p = logits.double().softmax(-1).gather(-1, follow[t : t + 4, :, None])[..., 0]
+                likely[t : t + 4] += p / 3
+    assert found.loss == pytest.approx(-float(likely.log().mean()), rel=1e-5)
+
+
+def test_masks_of_a_sample_are_those_of_one_pass_over_the_text(
+    task: LanguageTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = ("variational:input=0.3,recurrent=0.3,output=0.3", "weightdrop:0.3")
+    model = task.build(replace(MODEL, noise=noise, embedding_dropout=0.2)).eval()
+    losses = []
+    for window in (4, 99):
+        monkeypatch.setattr(language, "EVALUATION_WINDOW", window)
+        torch.manual_seed(8)
+        losses.append(task.score(model, "valid", samples=3).loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
 def test_samples_of_a_model_without_active_noise_change_nothing(task: LanguageTask) -> None:
@@ -287,7 +298,9 @@ def test_one_sample_is_one_noisy_pass(task: LanguageTask) -> None:
     model.train()
     valid = LanguageTask(replace(task.corpus, train=task.corpus.valid))
     words, targets, _ = valid.batches(replace(TRAINING, batch=10, bptt=99), 0, 0)[0]
-    assert found == pytest.approx(cross_entropy(model(words)[0], targets).item(), rel=1e-5)
+    with rd.hold_masks(model):
+        logits, _ = model(words)
+    assert found == pytest.approx(cross_entropy(logits, targets).item(), rel=1e-5)
 
 
 VOCABULARIES = {

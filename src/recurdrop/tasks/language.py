@@ -200,18 +200,19 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
 
 @torch.no_grad()
 def _loss(model: nn.Module, ids: NDArray[np.int64], samples: int) -> float:
+    """Return the mean of -log p, p the mean over samples; one sample of the masks reads the whole text."""
     device = next(model.parameters()).device
-    states: list[Any] = [None] * max(1, samples)
-    total, count = 0.0, 0
+    windows = Streams(ids, EVALUATION_STREAMS, EVALUATION_WINDOW)
+    likely: Tensor | None = None
     with rd.mc_dropout(model) if samples else nullcontext():
-        for words, targets in Streams(ids, EVALUATION_STREAMS, EVALUATION_WINDOW):
-            words, targets = words.to(device), targets.to(device)
-            likely: Tensor | None = None
-            for i, state in enumerate(states):
-                logits, states[i] = model(words, state)
-                log = F.log_softmax(logits.flatten(0, 1), -1).gather(1, targets.reshape(-1, 1)).double()
-                likely = log if likely is None else torch.logaddexp(likely, log)
-            assert likely is not None  # noqa: S101
-            total += float((math.log(len(states)) - likely).sum())
-            count += targets.numel()
-    return total / count
+        for _ in range(max(1, samples)):
+            found, state = [], None
+            with rd.hold_masks(model) if samples else nullcontext():
+                for words, targets in windows:
+                    logits, state = model(words.to(device), state)
+                    log = F.log_softmax(logits.flatten(0, 1), -1)
+                    found.append(log.gather(1, targets.to(device).reshape(-1, 1)).double())
+            sample = torch.cat(found)
+            likely = sample if likely is None else torch.logaddexp(likely, sample)
+    assert likely is not None  # noqa: S101
+    return math.log(max(1, samples)) - float(likely.mean())

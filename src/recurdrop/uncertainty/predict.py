@@ -54,8 +54,10 @@ def mc_predict(
         returns, since the mean of log-probabilities is another thing (and never above the log of the mean).
     Masks:
         Those of layers and modules of ours are held for sample s over the whole call, and inside `hold_masks` over
-        calls, so that windows of a stream may be given one by one. They depend on s and not on `chunk`. Torch's own
-        dropout draws as it does. Modes are those of `mc_dropout`; no gradient is taken.
+        calls, so that windows of a stream may be given one by one. They depend on s and not on `chunk`; but
+        `rd.nn.Dropout` without a `noise_shape`, which does not know the axis of examples, draws once for all samples of
+        a pass, each element on its own. Torch's own dropout draws as it does. Modes are those of `mc_dropout`; no
+        gradient is taken.
     Passes:
         Samples lie side by side as examples, s·B + b, up to `chunk` samples in a pass. Where examples share a mask
         (weight drop and its like; a `noise_shape`), a pass has one sample.
