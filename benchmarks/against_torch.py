@@ -76,7 +76,7 @@ def _some(*names: str) -> Callable[[Cell], Mapping[str, Noise]]:
     return lambda cell: {name: in_loop(cell)[name] for name in names}
 
 
-padded = AgainstTorch(PADDED, f"R, {MAIN} 0.3", in_loop)
+padded = AgainstTorch(PADDED, f"R, {MAIN} 0.3", lambda cell: in_loop(cell) | {"no noise": None})
 packed = AgainstTorch(PACKED, f"R, {MAIN} 0.3", _some(MAIN, "zoneout"), packed=True)
 outside = AgainstTorch(dict.fromkeys(CASES, OUTSIDE), "R, the worst of", lambda _: OUTSIDE_METHODS, worst=True)
 inference = AgainstTorch(

@@ -297,10 +297,9 @@ class Regularized(_Base):
             if input.dim() not in (2, 3):
                 return False
             data, steps, ragged = input, input.shape[int(self.batch_first and input.dim() == 3)], False
-        if steps < WORTH_PACKING:
-            return False
-        evaluates = not torch.is_grad_enabled()
-        if self.cell == "LSTM" and evaluates and not ragged and self.hidden_size < TORCH_KEEPS_PACE:
+        evaluates = not (torch.is_grad_enabled() or ragged)
+        keeps_pace = self.cell == "LSTM" and evaluates and self.hidden_size < TORCH_KEEPS_PACE
+        if steps < WORTH_PACKING or keeps_pace:
             return False
         problem = Problem.bare(self._mode, data, ragged=ragged)
         return not torch.is_autocast_enabled("cpu") and choose(problem).name == "native"
@@ -352,7 +351,6 @@ class Regularized(_Base):
         states = self._initial_states(hx, x, layout)
         drawn = self._masks(x.shape[0], x.shape[1], masks)
         autocast = self._autocast(x, states[0])
-        steps = bool(details) and details != "raw"
         layers: list[list[Result]] = []
         for layer in range(self.num_layers):
             results = []
@@ -361,7 +359,7 @@ class Regularized(_Base):
                 c0 = states[1][index] if len(states) > 1 else None
                 weights = self._weights(layer, direction)
                 call = Call(self._mode, x, states[0][index], c0, weights, drawn[index], counts, direction == 1)
-                results.append(run(call, self.backend, steps=steps, autocast=autocast))
+                results.append(run(call, self.backend, steps=details is True, autocast=autocast))
             x = _beside([result.y for result in results])
             layers.append(results)
         return self._returned(x, layers, layout, details)
@@ -377,7 +375,7 @@ class Regularized(_Base):
             return output, state
         h = tuple(layout.restore(_beside([r.h for r in results])) for results in layers)
         c = None
-        if self.cell == "LSTM" and details != "raw":
+        if self.cell == "LSTM" and details is True:
             c = tuple(layout.restore(_beside([r.c for r in rs if r.c is not None])) for rs in layers)
         return output, state, Details(h[-1], h, c)
 

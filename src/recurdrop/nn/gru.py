@@ -23,13 +23,14 @@ class GRU(Regularized, nn.GRU):
         h = Z_h ⊙ h' + (1 - Z_h) ⊙ h~         y = h ⊙ M_output
 
     The reset gate acts after the product, as in torch, cuDNN and Keras's default. With `noise=None` it is
-    `torch.nn.GRU` itself. Its `state_dict` is torch's.
+    `torch.nn.GRU` itself, or gives its results up to rounding by compiled kernels that are faster. Its `state_dict` is
+    torch's.
 
     Args:
         *args: as for `torch.nn.GRU`: input_size, hidden_size, num_layers=1, bias=True, batch_first=False,
             dropout=0.0, bidirectional=False, device=None, dtype=None.
         noise: a method or a list of methods; None for none. `rnn.noise` may be reassigned at any time.
-        backend: "auto", or the name of the backend that must run: "torch", "eager" or "reference".
+        backend: "auto", or the name of the one that must run: "native", "recompute", "torch", "eager" or "reference".
         **kwargs: the same by name.
 
     Raises:

@@ -20,13 +20,14 @@ class RNN(Regularized, nn.RNN):
         h~ = φ(W (x ⊙ M_input) + b + U (h' ⊙ M_recurrent) + b')       φ = tanh or ReLU
         h = Z_h ⊙ h' + (1 - Z_h) ⊙ h~         y = h ⊙ M_output
 
-    With `noise=None` it is `torch.nn.RNN` itself. Its `state_dict` is torch's.
+    With `noise=None` it is `torch.nn.RNN` itself, or gives its results up to rounding by compiled kernels that are
+    faster. Its `state_dict` is torch's.
 
     Args:
         *args: as for `torch.nn.RNN`: input_size, hidden_size, num_layers=1, nonlinearity='tanh', bias=True,
             batch_first=False, dropout=0.0, bidirectional=False, device=None, dtype=None.
         noise: a method or a list of methods; None for none. `rnn.noise` may be reassigned at any time.
-        backend: "auto", or the name of the backend that must run: "torch", "eager" or "reference".
+        backend: "auto", or the name of the one that must run: "native", "recompute", "torch", "eager" or "reference".
         **kwargs: the same by name.
 
     Raises:

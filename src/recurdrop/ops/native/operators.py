@@ -1,4 +1,4 @@
-"""The compiled layer as operators of torch: traceable, compilable, differentiable once."""
+"""The compiled layer as operators of torch: traceable, compilable, differentiable; again by way of the reference."""
 
 from __future__ import annotations
 
