@@ -101,7 +101,7 @@ def test_training_with_torchs_dropout_is_torchs_to_the_bit(cell: str, calls: lis
     assert not calls
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_tracers_and_transforms_see_torchs_own_layer(calls: list[Any]) -> None:
     theirs, ours = pair("GRU")
     x, other = torch.randn(2, WORTH_PACKING, 2, 3, dtype=torch.float64).unbind()
