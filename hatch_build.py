@@ -121,7 +121,8 @@ def build(sources: Path, library: Path, environ: Mapping[str, str]) -> dict[str,
         try:
             fresh.replace(library)  # at once, so that a process that runs the old one keeps it
         except OSError as error:
-            raise NotBuiltError(f"{library.name} can't be replaced: {error.strerror}") from None
+            fresh.unlink()
+            raise NotBuiltError(f"{library.name} is in use and can't be replaced: {error.strerror}") from None
     return errors
 
 
@@ -160,7 +161,12 @@ class NativeCore(BuildHookInterface[Any]):
         remedy = "Install a C++17 compiler (g++, clang++ or MSVC), or name one in CXX"
         if wanted == "1":
             self.app.abort(f"RECURDROP_NATIVE=1 requires the native core, but {reason}. {remedy}.")
-        (folder / LIBRARY).unlink(missing_ok=True)
+        try:
+            (folder / LIBRARY).unlink(missing_ok=True)
+        except OSError:
+            self.app.abort(
+                f"the native core was not built, for {reason}. End the programs that use it, and install again."
+            )
         (folder / NOT_BUILT).write_text(f"{reason}\n", encoding="utf-8")
         if not wanted:
             self.app.display_warning(

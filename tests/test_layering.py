@@ -18,14 +18,15 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "records": {"errors"},
     "sites": set(),
-    "philox": set(),
+    "tracing": set(),
+    "philox": {"tracing"},
     "plan": {"errors", "sites"},
     "masks": {"errors", "sites", "plan", "philox"},
     "methods": {"errors", "sites", "plan"},
-    "ops": {"errors", "sites", "philox"},  # ops.native gives the generator a compiled kernel
+    "ops": {"errors", "sites", "philox", "tracing"},  # ops.native gives the generator a compiled kernel
     "bridges": {"errors", "sites"},
     "losses": {"errors"},
-    "nn": {"errors", "sites", "plan", "masks", "methods", "ops"},
+    "nn": {"errors", "sites", "plan", "masks", "methods", "ops", "tracing"},
     "optim": {"errors"},
     "schedules": {"errors", "plan", "methods", "nn"},
     "uncertainty": {"errors", "masks", "methods", "nn"},

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from recurdrop.tracing import traced
+
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF
@@ -151,8 +153,8 @@ COMPILED: dict[str, Callable[..., Tensor]] = {}
 
 
 def _compiled(name: str, key: Tensor) -> Callable[..., Tensor] | None:
-    # A compiler traces operators, and no number that a schedule changes may be one of their arguments.
-    return None if torch.compiler.is_compiling() or key.device.type != "cpu" else COMPILED.get(name)
+    # Tracers see operators, and no number that a schedule changes may be one of their arguments.
+    return None if traced(key) or key.device.type != "cpu" else COMPILED.get(name)
 
 
 def keep_bits(key: Tensor, stream: int, sizes: Sequence[int], threshold: int) -> Tensor:

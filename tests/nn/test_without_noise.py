@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.flop_counter import FlopCounterMode
 
 import recurdrop as rd
-from recurdrop.nn.base import TORCH_KEEPS_PACE, WORTH_PACKING
+from recurdrop.nn.pace import MOST_PADDING, TORCH_KEEPS_PACE, WORTH_PACKING
 from recurdrop.ops import native
 
 pytestmark = pytest.mark.skipif(native.missing() is not None, reason=f"no native backend: {native.missing()}")
@@ -114,6 +116,55 @@ def test_tracers_and_transforms_see_torchs_own_layer(calls: list[Any]) -> None:
     _, expected = torch.func.jvp(lambda value: theirs(value)[0], (x,), (other,))
     assert torch.equal(along, expected)
     assert not calls
+
+
+def test_tensors_without_numbers_see_torchs_own_layer(calls: list[Any]) -> None:
+    noisy = rd.GRU(3, 4, noise=rd.Zoneout(h=0.5))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        x = torch.empty(WORTH_PACKING, 2, 3)
+        for layer in (rd.GRU(3, 4), noisy):
+            y, h = layer(x)
+            assert (tuple(y.shape), tuple(h.shape)) == ((WORTH_PACKING, 2, 4), (1, 2, 4))
+    with FlopCounterMode(display=False) as counter:
+        rd.GRU(3, 4)(torch.randn(WORTH_PACKING, 2, 3))
+    assert counter.get_total_flops() > 0
+    assert [type(call.x).__name__ for call in calls] == ["FakeTensor"]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_outputs_may_be_changed_in_place_as_torchs_may(cell: str) -> None:
+    theirs, ours = pair(cell)
+    ours.noise = None
+    x = torch.randn(WORTH_PACKING, 2, 3, dtype=torch.float64)
+    found = []
+    for layer in (ours.train(), theirs.train()):
+        y, _ = layer(x)
+        found.append(torch.autograd.grad(y.mul_(2).square_().sum(), layer.parameters()))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_many_gradients_at_once(cell: str) -> None:
+    theirs, ours = pair(cell)
+    ours.noise = None
+    x = torch.randn(WORTH_PACKING, 2, 3, dtype=torch.float64, requires_grad=True)
+    many = torch.randn(3, WORTH_PACKING, 2, 5, dtype=torch.float64)
+    y, expected = ours(x)[0], theirs(x)[0]
+    (found,) = torch.autograd.grad(y, x, many, is_grads_batched=True)
+    each = torch.stack([torch.autograd.grad(expected, x, one, retain_graph=True)[0] for one in many])
+    torch.testing.assert_close(found, each, rtol=0, atol=1e-13)
+
+
+def test_mostly_padding_stays_with_torch(calls: list[Any]) -> None:
+    _, ours = pair("GRU")
+    longest = 4 * WORTH_PACKING
+    for others, expected_calls in ((1, 0), (longest // MOST_PADDING, 1)):
+        packed = pack_padded_sequence(torch.randn(longest, 10, 3, dtype=torch.float64), [longest, *[others] * 9])
+        assert (longest * 10 > MOST_PADDING * len(packed.data)) == (expected_calls == 0)
+        calls.clear()
+        ours(packed)
+        assert len(calls) == expected_calls
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 2, 2, 3)])

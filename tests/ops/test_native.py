@@ -254,10 +254,42 @@ def test_a_core_of_other_sources_is_not_called(monkeypatch: pytest.MonkeyPatch) 
     assert "was compiled from other sources; install recurdrop again" in why
 
 
-def test_vmap_is_refused_with_the_remedy() -> None:
-    call = narrow(made("GRU", (3, 2, 2, 2, 0), Masks()))
-    with pytest.raises(BackendError, match=r'torch.vmap.*backend="reference"'):
-        torch.vmap(lambda x: native.run(call._replace(x=x)).y)(torch.stack([call.x, call.x]))
+def test_a_graph_of_gradients_that_are_not_there() -> None:
+    call = made("LSTM", (1, 2, 3, 4, 2), Masks())
+    (found,) = torch.autograd.grad(native.run(call).c_n.sum(), call.weights.w_hr, create_graph=True, allow_unused=True)
+    assert found is None or not found.any()
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_a_graph_of_gradients_is_as_exact_as_the_kernels(autocast: bool) -> None:
+    call = narrow(made("GRU", (5, 3, 4, 6, 0), Masks()))
+    assert isinstance(call, Call)
+    y = native.run(call).y.sum()
+    expected = torch.autograd.grad(y, call.weights.w_hh, retain_graph=True)[0]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        (found,) = torch.autograd.grad(y, call.weights.w_hh, create_graph=True)
+    assert error(found.detach(), expected) < 1e-6
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_torch_func_runs_on_the_reference() -> None:
+    layer = rd.GRU(3, 4, noise=rd.Zoneout(h=0.5), dtype=torch.float64)
+    masks = layer.sample_masks(5, 2)
+    x, along = torch.randn(2, 5, 2, 3, dtype=torch.float64).unbind()
+
+    def loss(value: torch.Tensor) -> torch.Tensor:
+        return layer(value, masks=masks)[0].square().sum()
+
+    found = torch.func.grad(loss)(x)
+    value = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(loss(value), value)
+    each = torch.func.vmap(torch.func.grad(loss))(torch.stack([x, along]))[0]
+    for one in (found, each, torch.func.jacrev(loss)(x)):
+        assert error(one.detach(), expected) < 1e-13
+    assert error(torch.func.jvp(loss, (x,), (along,))[1].detach(), (expected * along).sum()) < 1e-12
+    layer.backend = "native"
+    with pytest.raises(BackendError, match=r"torch\.func.*backend=\"auto\""):
+        torch.func.grad(loss)(x)
 
 
 def test_the_operators_keep_the_rules_of_torch() -> None:

@@ -13,17 +13,12 @@ from recurdrop.errors import invalid
 from recurdrop.masks import Sizes, check_masks, constants, draw, draw_key
 from recurdrop.methods.base import Method
 from recurdrop.nn.dynamo import allow_tracing
+from recurdrop.nn.pace import outruns_torch
 from recurdrop.nn.sequences import Layout, read
-from recurdrop.nn.transforms import transformed
-from recurdrop.ops.contract import CELL, Call, Mode, Problem, Result, Weights
-from recurdrop.ops.dispatch import check_backend, choose, run
+from recurdrop.ops.contract import CELL, Call, Mode, Result, Weights
+from recurdrop.ops.dispatch import check_backend, run
 from recurdrop.plan import DROPOUT_ARGUMENT, LayerPlan, active, plan_layers
 from recurdrop.sites import GATES, Cell, Masks
-
-WORTH_PACKING = 16
-"""Steps from which the compiled kernels run a layer faster than torch; 20 took 0.4 to 0.8 of torch's time."""
-TORCH_KEEPS_PACE = 1024
-"""Width below which torch evaluates LSTMs without lengths as fast: 0.95 to 1.07 of its time; 1.35 at 1150."""
 
 NoiseLike = Method | Iterable[Method] | None
 State = Tensor | tuple[Tensor, Tensor]
@@ -195,7 +190,9 @@ class Regularized(_Base):
                     found[site] = sources[0].reference[name]
                     continue
                 self.take_reference()
-                found[site] = cast(dict[str, Tensor], self._initial)[name]
+                initial = cast(dict[str, Tensor], self._initial)
+                initial[name] = initial[name].to(getattr(self, name).device)  # the layer may have moved since
+                found[site] = initial[name]
         return found
 
     def _draw(self, time: int, batch: int, generator: torch.Generator | None) -> tuple[Masks, ...]:
@@ -282,27 +279,7 @@ class Regularized(_Base):
             return False
         if torch.compiler.is_compiling() and not self._traces(data):
             return False
-        return self.noiseless() and not self._outruns_torch(input)
-
-    def _outruns_torch(self, input: Tensor | PackedSequence) -> bool:
-        """Say whether the compiled kernels are faster than torch's own forward, noise apart.
-
-        They are from some steps on, as they arrange the weights anew in every call.
-        """
-        if self.backend != "auto" or (self.training and self.dropout) or transformed():
-            return False
-        if isinstance(input, PackedSequence):
-            data, steps, ragged = input.data, len(input.batch_sizes), True
-        else:
-            if input.dim() not in (2, 3):
-                return False
-            data, steps, ragged = input, input.shape[int(self.batch_first and input.dim() == 3)], False
-        evaluates = not (torch.is_grad_enabled() or ragged)
-        keeps_pace = self.cell == "LSTM" and evaluates and self.hidden_size < TORCH_KEEPS_PACE
-        if steps < WORTH_PACKING or keeps_pace:
-            return False
-        problem = Problem.bare(self._mode, data, ragged=ragged)
-        return not torch.is_autocast_enabled("cpu") and choose(problem).name == "native"
+        return self.noiseless() and not outruns_torch(self, input)
 
     def _initial_states(self, hx: State | None, x: Tensor, layout: Layout) -> list[Tensor]:
         """Return h_0 and, for LSTM, c_0, each (L·D, B, H)."""
@@ -340,6 +317,8 @@ class Regularized(_Base):
         masks: Sequence[Masks] | None,
         details: WhichDetails,
     ) -> Any:
+        if details not in (False, True, "raw"):
+            raise invalid('details must be True, False or "raw"', details, "Give True for all of them.")
         if lengths is None and masks is None and not details and self._is_plain(input):
             return super().forward(input) if hx is None else super().forward(input, hx)
         self.check_input(
@@ -359,9 +338,13 @@ class Regularized(_Base):
                 c0 = states[1][index] if len(states) > 1 else None
                 weights = self._weights(layer, direction)
                 call = Call(self._mode, x, states[0][index], c0, weights, drawn[index], counts, direction == 1)
-                results.append(run(call, self.backend, steps=details is True, autocast=autocast))
+                results.append(run(call, self.backend, steps=details not in (False, "raw"), autocast=autocast))
             x = _beside([result.y for result in results])
             layers.append(results)
+        # Torch's output may be changed in place, but for that of its float32 LSTM; ours is what the backward reads.
+        in_place = self.cell != "LSTM" or x.dtype != torch.float32
+        if x is layers[-1][0].h and in_place and masks is None and torch.is_grad_enabled() and self.noiseless():
+            x = x.clone()
         return self._returned(x, layers, layout, details)
 
     def _returned(self, y: Tensor, layers: list[list[Result]], layout: Layout, details: WhichDetails) -> Any:
@@ -375,7 +358,7 @@ class Regularized(_Base):
             return output, state
         h = tuple(layout.restore(_beside([r.h for r in results])) for results in layers)
         c = None
-        if self.cell == "LSTM" and details is True:
+        if self.cell == "LSTM" and details != "raw":
             c = tuple(layout.restore(_beside([r.c for r in rs if r.c is not None])) for rs in layers)
         return output, state, Details(h[-1], h, c)
 

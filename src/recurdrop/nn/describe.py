@@ -29,7 +29,7 @@ class SiteUse:
         rate: probability, or standard deviation.
         shape: of the mask in letters, 1 where it is shared.
         evaluation: the constant that stands for it at evaluation, or "off".
-        backend: what runs a padded batch now.
+        backend: what runs a padded batch now; for a layer without noise "torch", though "native" may run long ones.
         without_effect: why it does nothing now, or "".
     """
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recurdrop.sites import SITES, Cell, Masks
+from recurdrop.tracing import transformed
 
 Mode = Literal["LSTM", "GRU", "RNN_TANH", "RNN_RELU"]
 CELL: dict[Mode, Cell] = {"LSTM": "LSTM", "GRU": "GRU", "RNN_TANH": "RNN", "RNN_RELU": "RNN"}
@@ -89,6 +90,7 @@ class Problem:
         steps: whether c of every step is asked for.
         compiled: whether `torch.compile` is tracing it, gradients included.
         learned: sites at the input and inside the loop whose mask asks for a gradient.
+        transformed: whether `torch.func` or forward-mode differentiation is at work.
     """
 
     mode: Mode
@@ -101,6 +103,7 @@ class Problem:
     steps: bool
     compiled: bool = False
     learned: tuple[str, ...] = ()
+    transformed: bool = False
 
     @classmethod
     def bare(cls, mode: Mode, x: Tensor, *, ragged: bool) -> Problem:
@@ -129,6 +132,7 @@ class Problem:
             steps=steps and call.mode == "LSTM",
             compiled=torch.compiler.is_compiling() and torch.is_grad_enabled(),
             learned=tuple(n for n in ("input", *in_loop) if _asks_gradient(getattr(masks, n))),
+            transformed=transformed(),
         )
 
 

@@ -14,6 +14,7 @@ from recurdrop.ops.contract import CELL, Call, Mode, Weights
 from recurdrop.ops.native import library
 from recurdrop.ops.native.library import IN_LOOP, CoreCall, Mask
 from recurdrop.sites import GATES, Masks
+from recurdrop.tracing import batched, traced
 
 _CELLS = ("LSTM", "GRU", "RNN_TANH", "RNN_RELU")
 _TYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
@@ -36,7 +37,14 @@ def _mask(mask: Tensor, dtype: torch.dtype) -> tuple[Mask, Tensor]:
     if mask.dim() == 3:
         strides.insert(2, 0)
     gated = mask.dim() == 4 and mask.shape[2] > 1
-    return Mask(mask.data_ptr(), *strides, mask.dtype == torch.bool, gated), mask
+    return Mask(_address(mask), *strides, mask.dtype == torch.bool, gated), mask
+
+
+def _address(tensor: Tensor) -> int:
+    address = tensor.data_ptr()
+    if not address and tensor.numel():
+        raise RuntimeError(f"a tensor must have memory; got {type(tensor).__name__} without. Use backend='reference'.")
+    return address
 
 
 def _total(dtype: torch.dtype) -> torch.dtype:
@@ -73,7 +81,7 @@ class _Arguments:
                     )
                 tensor = tensor.contiguous()
                 self.held.append(tensor)
-                setattr(self.core, name, tensor.data_ptr())
+                setattr(self.core, name, _address(tensor))
 
     def give_masks(self, *masks: Tensor | None) -> None:
         """Point at masks, in the order of the operators' arguments."""
@@ -105,7 +113,10 @@ def _inputs(
     lengths: Tensor | None,
     reverse: bool,
 ) -> _Arguments:
-    """What forward and backward are both given; shapes that do not fit are refused, for the core trusts them."""
+    """What forward and backward are both given; shapes that do not fit are refused, for the core trusts them.
+
+    Those of masks are checked by the layers (`masks.check_masks`).
+    """
     time, batch, width = x.shape
     rows, state = weights.w_hh.shape
     hidden = rows // GATES[CELL[mode]]
@@ -278,11 +289,11 @@ def _backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     d_h, d_c, d_h_n, d_c_n, _ = gradients
     h, c, gates, *inputs = ctx.saved_tensors
     needs = ctx.needs_input_grad
-    compiling = torch.compiler.is_compiling()
-    if torch.is_grad_enabled() and not compiling:
+    as_operator = traced(inputs[0])
+    if any(map(batched, gradients)) or (torch.is_grad_enabled() and not as_operator):
         return (None, *_graph(ctx.mode, inputs, ctx.reverse, (d_h, d_c, d_h_n, d_c_n), needs[1:9]), *[None] * 10)
-    # The operator is for compilers; its dispatch costs more than a small layer.
-    found = (layer_backward if compiling else layer_backward._init_fn)(
+    # The operator is for tracers; its dispatch costs more than a small layer.
+    found = (layer_backward if as_operator else layer_backward._init_fn)(
         d_h, d_c, d_h_n, d_c_n, h, c, gates, needs[1], any(needs[4:9]), ctx.mode, *inputs, ctx.reverse
     )
     present = (
@@ -300,28 +311,31 @@ def _graph(
     needs: tuple[bool, ...],
 ) -> list[Tensor | None]:
     """Return the gradients that are asked for as a graph of their own, by the reference: for higher derivatives."""
-    # Views: a gradient of x must not come by way of an h0 that was made from it.
-    leaves = [None if part is None else part.view_as(part) for part in inputs[:8]]
-    x, h0, c0, *weights = leaves
-    *sites, lengths = inputs[8:]
-    masks = Masks(**dict(zip(("input", *IN_LOOP), sites, strict=True)))
-    call = Call(
-        mode, cast(Tensor, x), cast(Tensor, h0), c0, Weights(*cast(list[Tensor], weights)), masks, lengths, reverse
-    )
-    made = reference.run(call)
-    pairs = zip((made.h, made.c, made.h_n, made.c_n), gradients, strict=True)
-    given = [(output, d) for output, d in pairs if output is not None and d is not None]
-    wanted = [leaf if need else None for leaf, need in zip(leaves, needs, strict=True)]
-    found = iter(
-        torch.autograd.grad(
-            [output for output, _ in given],
-            [leaf for leaf in wanted if leaf is not None],
-            [d for _, d in given],
-            create_graph=True,
-            allow_unused=True,
+    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        # Views: a gradient of x must not come by way of an h0 that was made from it.
+        leaves = [None if part is None else part.view_as(part) for part in inputs[:8]]
+        x, h0, c0, *weights = map(_wide, leaves)
+        *sites, lengths = inputs[8:]
+        masks = Masks(**dict(zip(("input", *IN_LOOP), map(_wide, sites), strict=True)))
+        call = Call(
+            mode, cast(Tensor, x), cast(Tensor, h0), c0, Weights(*cast(list[Tensor], weights)), masks, lengths, reverse
         )
-    )
-    return [None if leaf is None else next(found) for leaf in wanted]
+        made = reference.run(call)
+        pairs = zip((made.h, made.c, made.h_n, made.c_n), map(_wide, gradients), strict=True)
+        given = [(y, d) for y, d in pairs if y is not None and d is not None and y.requires_grad]
+        wanted = [leaf for leaf, need in zip(leaves, needs, strict=True) if need and leaf is not None]
+        found = iter(
+            torch.autograd.grad(
+                [y for y, _ in given], wanted, [d for _, d in given], create_graph=True, allow_unused=True
+            )
+            if given
+            else [None] * len(wanted)
+        )
+        return [next(found) if need and leaf is not None else None for leaf, need in zip(leaves, needs, strict=True)]
+
+
+def _wide(part: Tensor | None) -> Tensor | None:
+    return part.float() if part is not None and part.dtype == torch.bfloat16 else part
 
 
 layer.register_autograd(_backward, setup_context=_setup)
@@ -331,25 +345,18 @@ class _Layer(torch.autograd.Function):
     """`layer` without the dispatch of an operator."""
 
     @staticmethod
-    def forward(*arguments: Any) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
         found: tuple[Tensor, ...] = layer._init_fn(*arguments)
+        _setup(ctx, arguments, found)
         return found
 
-    setup_context = staticmethod(_setup)
     backward = staticmethod(_backward)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *arguments: Any) -> Any:
-        raise BackendError(
-            "the native backend runs one layer at a time; got torch.vmap over its weights or states. "
-            'Make the layer with backend="reference", which takes torch.vmap.'
-        )
 
 
 def apply(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Call `layer`, by the shorter way where no compiler is tracing."""
+    """Call `layer`, by the shorter way where nobody traces operators."""
     found: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-    found = layer(*arguments) if torch.compiler.is_compiling() else _Layer.apply(*arguments)  # type: ignore[no-untyped-call]
+    found = layer(*arguments) if traced(arguments[1]) else _Layer.apply(*arguments)  # type: ignore[no-untyped-call]
     return found
 
 

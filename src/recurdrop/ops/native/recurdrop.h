@@ -47,7 +47,7 @@ typedef struct {
   void* work;  // recurdrop_work_size bytes, aligned to 64
 } recurdrop_call;
 
-// Bytes of a recurdrop_call, by which a caller tells a library of another version.
+// Bytes of a recurdrop_call, by which a caller tells a library of another layout.
 RECURDROP_EXPORT int32_t recurdrop_call_size(void);
 
 // Bytes of `work` that a forward (or backward) needs.
