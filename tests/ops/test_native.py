@@ -256,8 +256,11 @@ def test_a_core_of_other_sources_is_not_called(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_graph_of_gradients_that_are_not_there() -> None:
     call = made("LSTM", (1, 2, 3, 4, 2), Masks())
+    frozen = [part.detach() for part in call.weights]
+    call = call._replace(x=call.x.detach(), h0=call.h0.detach(), c0=call.c0.detach() if call.c0 is not None else None)
+    call = call._replace(weights=type(call.weights)(*frozen)._replace(w_hr=call.weights.w_hr))
     (found,) = torch.autograd.grad(native.run(call).c_n.sum(), call.weights.w_hr, create_graph=True, allow_unused=True)
-    assert found is None or not found.any()
+    assert found is None
 
 
 @pytest.mark.parametrize("autocast", [False, True])
