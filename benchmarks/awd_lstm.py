@@ -33,6 +33,8 @@ from recurdrop.models.stack import Outputs
 
 PRESET = PUBLISHED["awd-lstm-ptb"].training
 VALIDATION_STREAMS = 10
+AVERAGED = 0.1
+"""Part of the epoch, at its end, over which weights are averaged too: the last ones alone are those of one window."""
 ROUNDING = 2e-7
 """Largest difference allowed without noise, in float32; 5e-8 was measured."""
 
@@ -200,6 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     for window in windows:
         words, targets = (text[window.start + later : window.stop + later] for later in (0, 1))
         for run in runs.values():
+            if window.stop > (1 - AVERAGED) * windows.steps and not run.optimizer.averaging:
+                run.optimizer.start_averaging()
             run.step(words, targets, window.scale)
         lengths.append(len(words))
         if len(lengths) % given.every == 0 or window.stop == windows.steps:
@@ -210,13 +214,20 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
                 aside = given.checkpoint.with_name(f"{given.checkpoint.name}.part")
                 torch.save(state, aside)
                 os.replace(aside, given.checkpoint)
+    found, averaged = dict[str, float](), dict[str, float]()
+    for name, run in runs.items():
+        found[name] = perplexity(run.model, validation)
+        with run.optimizer.averaged():
+            averaged[name] = perplexity(run.model, validation)
     result = {
-        "perplexity": {name: perplexity(run.model, validation) for name, run in runs.items()},
+        "perplexity": found,
+        "perplexity of averaged weights": averaged,
         **speeds(runs, lengths, PRESET.batch),
         "words": sum(lengths) * PRESET.batch,
         "difference without noise": apart,
     }
-    print(f"validation perplexity {result['perplexity']['ours']:.2f}, wrapper {result['perplexity']['wrapper']:.2f}")
+    print(f"validation perplexity {found['ours']:.2f}, wrapper {found['wrapper']:.2f}")
+    print(f"of weights averaged over the last windows {averaged['ours']:.2f}, {averaged['wrapper']:.2f}")
     if given.json is not None:
         given.json.write_text(json.dumps({"conditions": ran_on, **result}, indent=1) + "\n")
     return result
