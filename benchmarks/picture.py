@@ -107,7 +107,9 @@ def picture(measured: Mapping[str, Any]) -> Figure:
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8)
     handles = [Line2D([], [], color=color, linewidth=7, label=label) for label, color in SERIES.values()]
-    figure.suptitle("A training step with Variational(recurrent=0.3): how many times as fast as", fontsize=12, fontweight="bold")
+    figure.suptitle(
+        "A training step with Variational(recurrent=0.3): how many times as fast as", fontsize=12, fontweight="bold"
+    )
     axes.set_title(_subtitle(measured["conditions"]), fontsize=8, color="#555555", loc="left")
     figure.legend(handles=handles, loc="outside lower center", ncols=1, frameon=False, fontsize=8)
     return figure
