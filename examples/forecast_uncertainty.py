@@ -122,7 +122,7 @@ def picture(
     for level, shade in ((0.95, 0.15), (0.8, 0.3)):
         low, high = (kelvin(end)[shown] for end in prediction.interval(level, tau=tau))
         left.fill_between(
-            times[shown], low, high, color="#0072B2", alpha=shade, linewidth=0, label=f"{level:.0%}, with τ"
+            times[shown], low, high, color="#0072B2", alpha=shade, linewidth=0, label=f"{level:.0%}, with noise"
         )
     low, high = (kelvin(end)[shown] for end in prediction.interval(0.95))
     left.fill_between(times[shown], low, high, color="#D55E00", alpha=0.55, linewidth=0, label="95%, masks alone")
@@ -132,10 +132,11 @@ def picture(
     left.set_ylabel(f"temperature {AHEAD} hours ahead, °C")
     left.margins(x=0)
     left.grid(color="#e6e6e6", linewidth=0.6)
+    left.set_axisbelow(True)
     left.spines[["top", "right"]].set_visible(False)
-    left.legend(frameon=False, fontsize=9, ncols=3)
+    left.legend(frameon=False, fontsize=9, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     levels = [i / 20 for i in range(1, 20)]
-    curves = {"with τ from validation": coverage(prediction, target, levels, tau=tau)}
+    curves = {"with noise": coverage(prediction, target, levels, tau=tau)}
     plot_coverage(levels, curves | {"masks alone": coverage(prediction, target, levels)}, axes=right)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
