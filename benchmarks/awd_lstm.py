@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Sequence
@@ -30,6 +30,7 @@ from recurdrop.errors import invalid
 from recurdrop.models import AWDLSTM, PUBLISHED
 from recurdrop.models.language import cross_entropy, detached
 from recurdrop.models.stack import Outputs
+from recurdrop.records import write_bytes
 
 PRESET = PUBLISHED["awd-lstm-ptb"].training
 VALIDATION_STREAMS = 10
@@ -211,9 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             if given.checkpoint is not None:
                 state: dict[str, Any] = {name: run.state_dict() for name, run in runs.items()}
                 state |= {"windows": windows.state_dict(), "lengths": lengths, "about": about}
-                aside = given.checkpoint.with_name(f"{given.checkpoint.name}.part")
-                torch.save(state, aside)
-                os.replace(aside, given.checkpoint)
+                torch.save(state, buffer := io.BytesIO())
+                write_bytes(given.checkpoint, buffer.getvalue())
     found, averaged = dict[str, float](), dict[str, float]()
     for name, run in runs.items():
         found[name] = perplexity(run.model, validation)

@@ -154,6 +154,7 @@ def test_many_gradients_at_once(cell: str) -> None:
     (found,) = torch.autograd.grad(y, x, many, is_grads_batched=True)
     each = torch.stack([torch.autograd.grad(expected, x, one, retain_graph=True)[0] for one in many])
     torch.testing.assert_close(found, each, rtol=0, atol=1e-13)
+    assert not found.requires_grad
 
 
 def test_mostly_padding_stays_with_torch(calls: list[Any]) -> None:

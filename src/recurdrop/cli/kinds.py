@@ -62,10 +62,10 @@ def kind_of(source: Path | None, flags: Mapping[str, Any]) -> str:
         return next(iter(told))
     if source is None:
         return "language"
-    from recurdrop.data.tables import is_table
-
     if source.is_dir():
         return _kind_of_folder(source)
+    from recurdrop.data.tables import is_table
+
     name = source.name.lower()
     if name.endswith((".tar.gz", ".tgz", ".wav")):
         return "speech"

@@ -310,7 +310,8 @@ def _graph(
     gradients: tuple[Tensor | None, ...],
     needs: tuple[bool, ...],
 ) -> list[Tensor | None]:
-    """Return the gradients that are asked for as a graph of their own, by the reference: for higher derivatives."""
+    """Return the gradients that are asked for by way of the reference: as a graph if asked for, or many at once."""
+    create = torch.is_grad_enabled()
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
         # Views: a gradient of x must not come by way of an h0 that was made from it.
         leaves = [None if part is None else part.view_as(part) for part in inputs[:8]]
@@ -326,7 +327,7 @@ def _graph(
         wanted = [leaf for leaf, need in zip(leaves, needs, strict=True) if need and leaf is not None]
         found = iter(
             torch.autograd.grad(
-                [y for y, _ in given], wanted, [d for _, d in given], create_graph=True, allow_unused=True
+                [y for y, _ in given], wanted, [d for _, d in given], create_graph=create, allow_unused=True
             )
             if given
             else [None] * len(wanted)
