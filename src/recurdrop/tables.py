@@ -64,6 +64,30 @@ def plain(settings: Any) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
 
+def added_later(default: Any) -> Any:
+    """Declare a setting that came to its class after runs had been saved without it.
+
+    `identity` leaves it out while it has its default, so that runs which were saved before it existed still open.
+
+    Args:
+        default: the value with which everything is as it was before the setting existed.
+    """
+    return dataclasses.field(default=default, metadata={"added_later": True})
+
+
+def identity(settings: Any) -> str:
+    """Return a text that is the same for the same settings, in whichever version of this library they were made.
+
+    It is the dataclass's `repr` without the fields that are declared with `added_later` and have their default.
+    """
+    shown = (
+        f"{field.name}={getattr(settings, field.name)!r}"
+        for field in dataclasses.fields(settings)
+        if not (field.metadata.get("added_later") and getattr(settings, field.name) == field.default)
+    )
+    return f"{type(settings).__qualname__}({', '.join(shown)})"
+
+
 def type_name(hint: Any) -> str:
     """Say what a value of a type is, for people."""
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "nothing"}

@@ -14,6 +14,7 @@ from torch import nn
 
 from recurdrop.errors import invalid
 from recurdrop.records import Point, write_json
+from recurdrop.tables import identity
 from recurdrop.tasks.base import Part, Score, Task
 from recurdrop.train.checkpoint import read_checkpoint
 from recurdrop.train.fit import BEST, CHECKPOINT, Fitted, fit
@@ -153,8 +154,8 @@ class Run:
 
 
 def _about(recipe: Recipe, task: Task[Any, Any], seed: int) -> str:
-    settings = repr((recipe.kind, recipe.data, recipe.model, recipe.training, task.sha256, seed))
-    return hashlib.sha256(settings.encode()).hexdigest()
+    settings = ", ".join(map(identity, (recipe.data, recipe.model, recipe.training)))
+    return hashlib.sha256(f"({recipe.kind!r}, {settings}, {task.sha256!r}, {seed})".encode()).hexdigest()
 
 
 def _read(file: Path) -> dict[str, Any]:
