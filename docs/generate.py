@@ -222,10 +222,14 @@ def method_index(chosen: list[type[rd.Method]]) -> str:
 
 
 def exported(module: str) -> list[str]:
-    """Return the names that a module exports, imported as themselves or in `__all__`, without importing it."""
+    """Return the names that a module exports, imported as themselves or in `__all__`, without importing it.
+
+    What a module imports for type checkers alone counts: the package imports its public names when they are used.
+    """
     spec = importlib.util.find_spec(module)
     found: list[str] = []
-    for node in ast.parse(Path(spec.origin).read_text("utf-8")).body if spec and spec.origin else []:
+    body = ast.parse(Path(spec.origin).read_text("utf-8")).body if spec and spec.origin else []
+    for node in [*body, *(inner for block in body if isinstance(block, ast.If) for inner in block.body)]:
         if isinstance(node, ast.ImportFrom):
             found += [alias.name for alias in node.names if alias.name == alias.asname]
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":

@@ -107,6 +107,8 @@ def test_kernels_know_no_method_and_methods_no_cell(part: str) -> None:
 
 def test_importing_the_package_is_light() -> None:
     heavy = [
+        "torch",
+        "numpy",
         "lightning",
         "triton",
         "optuna",
@@ -115,11 +117,17 @@ def test_importing_the_package_is_light() -> None:
         "rich",
         "jinja2",
         "pytest",
-        "torch._dynamo",
         "pandas",
         "sklearn",
     ]
     code = f"import recurdrop, sys; print(*[m for m in {heavy!r} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
+def test_using_a_layer_is_light() -> None:
+    heavy = ["lightning", "triton", "matplotlib", "typer", "rich", "pandas", "sklearn", "torch._dynamo"]
+    code = f"import recurdrop, sys; recurdrop.LSTM; print(*[m for m in {heavy!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
 

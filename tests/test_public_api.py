@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,62 @@ def test_every_method_is_public_and_named_once() -> None:
     assert len(ALL) == len({m.__name__ for m in ALL}) >= 16
     missing = [f"from {m.__module__} import {m.__name__} as {m.__name__}" for m in ALL if not hasattr(rd, m.__name__)]
     assert not missing, f"add to recurdrop/__init__.py: {missing}"
+
+
+def exported() -> dict[str, str]:
+    """Where each public name lives, as type checkers and editors read it."""
+    tree = ast.parse(Path(rd.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in imports for alias in node.names if alias.name == alias.asname}
+
+
+def test_names_are_imported_when_used_as_type_checkers_read_them() -> None:
+    read = exported()
+    modules = {name for name, home in read.items() if home == "recurdrop"}
+    assert {"LSTM", "regularize", "Zoneout"} <= read.keys() - modules == set(rd.__all__)
+    for name, home in read.items():
+        assert getattr(rd, name) is getattr(importlib.import_module(home), name)
+    for method in ALL:
+        line = f"from {method.__module__} import {method.__name__} as {method.__name__}"
+        assert read.get(method.__name__) == method.__module__, f"add to recurdrop/__init__.py: {line}"
+
+
+def test_dir_and_star_have_the_names_without_importing_them() -> None:
+    code = (
+        "import recurdrop, sys; names = dir(recurdrop); assert 'torch' not in sys.modules; print(*names);"
+        "from recurdrop import *; print(LSTM(2, 3), Zoneout())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert set(exported()) <= set(found[0].split())
+    assert found[1] == "LSTM(2, 3) Zoneout(c=None, h=0.05, shared_mask=False, stochastic_depth=False)"
+
+
+def test_parts_need_no_import_of_their_own() -> None:
+    names = "rd.nn.WordDropout.__name__, rd.bridges.to_keras.__name__, rd.models.build.__name__"
+    code = f"import recurdrop as rd; print({names})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["WordDropout", "to_keras", "build"]
+
+
+def test_a_name_that_there_is_not() -> None:
+    for name in ("LTSM", "lstms", "_hidden", "__wrapped__"):
+        with pytest.raises(AttributeError, match=f"module 'recurdrop' has no attribute '{name}'"):
+            getattr(rd, name)
+
+
+def test_a_compiled_function_may_name_what_was_not_used_before() -> None:
+    code = (
+        "import recurdrop, torch\n"
+        "layer = torch.nn.Identity()\n"
+        "@torch.compile(backend='eager', fullgraph=True)\n"
+        "def f(x): return recurdrop.activation_regularization(x, 2.0) + (0 if recurdrop.SGDSettings else 1)\n"
+        "x = torch.ones(2, 3, 4)\n"
+        "print(f(x).item(), recurdrop.activation_regularization(x, 2.0).item())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    compiled, plain = map(float, found.stdout.split())
+    assert compiled == plain == 2.0
 
 
 def test_masks_have_one_field_a_site() -> None:

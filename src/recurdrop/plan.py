@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from recurdrop.errors import UndefinedSiteError
 from recurdrop.sites import BLENDING, SITES, Axis, Cell
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DROPOUT_ARGUMENT = "dropout="
 """The method's name of noise that torch's own argument asks for."""

@@ -6,9 +6,12 @@ The list is closed: a method chooses among these sites, and a kernel implements 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:  # `recurdrop methods` lists the sites without torch
+    from typing import TypeAlias
+
+    from torch import Tensor
 
 Cell = Literal["LSTM", "GRU", "RNN"]
 CELLS: tuple[Cell, ...] = ("LSTM", "GRU", "RNN")
@@ -91,7 +94,7 @@ SITES: dict[str, Site] = {
     )
 }
 
-Affine = tuple[Tensor, Tensor]
+Affine: TypeAlias = "tuple[Tensor, Tensor]"
 
 
 class Masks(NamedTuple):

@@ -62,7 +62,7 @@ def test_doctor_says_what_forces_the_vector_width() -> None:
 
 
 def test_doctor_says_why_a_backend_is_missing(recurdrop: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recurdrop.cli.doctor.backends", lambda: [("native", "no compiler"), ("torch", None)])
+    monkeypatch.setattr("recurdrop.ops.dispatch.backends", lambda: [("native", "no compiler"), ("torch", None)])
     lines = [" ".join(line.split()) for line in recurdrop("doctor").out.splitlines()]
     assert "backend native no compiler" in lines
     assert "backend torch available" in lines
@@ -104,7 +104,7 @@ def test_without_an_extra_one_line_says_what_to_install(
     recurdrop: Run, monkeypatch: pytest.MonkeyPatch, gone: str, command: str, works: bool
 ) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr("recurdrop.cli.find_spec", lambda name: None if name == gone else find(name))
+    monkeypatch.setattr("recurdrop.cli.shell.find_spec", lambda name: None if name == gone else find(name))
     found = recurdrop(command, *["no-such-file"] * (command == "compare"))
     if works:
         assert (found.code, found.err) == (0, "")

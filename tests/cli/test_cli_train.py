@@ -293,13 +293,13 @@ def test_a_reproduction_that_is_stopped_claims_nothing(
     assert len(Path("results.csv").read_text().splitlines()) == 1
 
 
-def test_ctrl_c_outside_training_is_quiet(recurdrop: Command, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_outside_training_is_one_line(recurdrop: Command, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Run, "prepare", stop)
     found = recurdrop("train", recipe)
-    assert (found.code, found.out, found.err.strip()) == (130, "", "")
+    assert (found.code, found.out, found.err.strip()) == (130, "", "recurdrop: stopped.")
 
 
 SCRIPT = """

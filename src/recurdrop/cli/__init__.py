@@ -3,52 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
+
+from recurdrop.cli.shell import INTERRUPTED, fail, need, no_traceback, write_anything
 
 if TYPE_CHECKING:
     import typer
-    from rich.console import Console
-
-
-def fail(message: str) -> NoReturn:
-    """Print one line on stderr and exit with code 2."""
-    sys.stderr.write(f"recurdrop: {' '.join(message.split())}\n")
-    raise SystemExit(2)
-
-
-def need(*modules: str) -> None:
-    """Exit with one line that says what to install unless all modules are."""
-    missing = [module for module in modules if find_spec(module) is None]
-    if missing:
-        fail(f'this command needs {", ".join(missing)}: pip install "recurdrop[all]"')
-
-
-def tell(report: Mapping[str, object]) -> None:
-    """Say on stderr what was found in the data and done about it."""
-    for what, found in report.items():
-        sys.stderr.write(f"data: {what}: {found}\n")
-
-
-def widen(console: Console, width: int) -> None:
-    """Let lines that no terminal will break be at least this many characters wide."""
-    if not console.is_terminal:
-        console.width = max(console.width, width)
-
-
-@contextmanager
-def bad_input() -> Iterator[None]:
-    """Turn a `ValueError` inside, which says what is wrong with what the user gave, into one line and exit code 2."""
-    try:
-        yield
-    except ValueError as error:
-        fail(str(error))
 
 
 def app() -> typer.Typer:
-    """Return all commands."""
+    """Return all commands. Their modules import torch when they run, not before: help and mistakes wait for nothing."""
     import typer
 
     from recurdrop.cli.compare import compare
@@ -77,14 +42,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: what follows the command's name; `sys.argv` if None. Nothing at all asks for help.
     """
-    need("typer", "rich")
+    write_anything()
+    with no_traceback():
+        need("typer", "rich")
+        code = _run(list(sys.argv[1:] if arguments is None else arguments) or ["--help"])
+    raise SystemExit(code)
+
+
+def _run(words: list[str]) -> int:
+    """Run one command; return its exit code."""
     import typer
 
-    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # The base of typer's usage errors; its module differs between typer's versions.
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
         code = typer.main.get_command(app()).main(words, prog_name="recurdrop", standalone_mode=False)
     except usage_error as error:
         fail(f"{getattr(error, 'format_message', error.__str__)().rstrip('.')}. See recurdrop --help.")
-    raise SystemExit(code or 0)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    if code == INTERRUPTED:  # what newer typers make of Ctrl-C, without a word
+        raise KeyboardInterrupt
+    return int(code or 0)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
-from rich.text import Text
 
-from recurdrop.cli import bad_input, fail, need, tell, widen
+from recurdrop.cli.console import Console
 from recurdrop.cli.kinds import COMMON, KEYS, kind_of, recipe_of, setup
+from recurdrop.cli.shell import INTERRUPTED, bad_input, fail, need, tell, warn, widen
 
 if TYPE_CHECKING:
     from recurdrop.records import Row, RunRecord
@@ -96,8 +95,8 @@ def compare(
     except KeyboardInterrupt:
         done, total = len(comparison.finished()), len(comparison.methods) * seeds
         kept = f"{done} of {total} runs are kept in {folder}"
-        sys.stderr.write(f"recurdrop: stopped; {kept}, the same command goes on from there.\n")
-        raise typer.Exit(130) from None
+        warn(f"stopped; {kept}, the same command goes on from there.")
+        raise SystemExit(INTERRUPTED) from None
     with bad_input():
         rows = comparison.conclude()
     command = shlex.join(["recurdrop", *sys.argv[1:]])
@@ -111,7 +110,7 @@ def _run(comparison: Comparison, workers: int) -> None:
     epochs = comparison.setup.training.epochs
     total, done = len(comparison.methods) * len(comparison.seeds), len(comparison.finished())
     progress = Progress(
-        TextColumn("[progress.description]{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("epochs,"),
@@ -142,7 +141,7 @@ def _run(comparison: Comparison, workers: int) -> None:
 def _show(rows: list[Row], run: RunRecord, page: Path) -> None:
     from recurdrop.report import tables
 
-    console = Console(highlight=False)
+    console = Console()
     cells = [tables.cells(row, run.metric) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     widen(console, max(_NARROWEST, sum(widths) + 2 * len(widths)))  # numbers in one line
@@ -151,9 +150,9 @@ def _show(rows: list[Row], run: RunRecord, page: Path) -> None:
         least = None if console.is_terminal else width
         table.add_column(column, justify="right" if i else "left", no_wrap=i == 0, min_width=least)
     for row, texts in zip(rows, cells, strict=True):
-        table.add_row(*map(Text, texts), style="bold" if row is tables.winner(rows) else "")
+        table.add_row(*texts, style="bold" if row is tables.winner(rows) else "")
     console.print(table)
     console.print()
     said = tables.verdict(rows, run.metric), tables.test_line(rows, run.metric), tables.caption(rows, run)
     for line in (*said, f"Report: {page}"):
-        console.print(Text(line), soft_wrap=line.startswith("Report"))
+        console.print(line, soft_wrap=line.startswith("Report"))

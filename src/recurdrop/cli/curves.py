@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recurdrop.cli import bad_input, need
+from recurdrop.cli.shell import bad_input, need, say
 
 
 def curves(
@@ -52,4 +51,4 @@ def curves(
         except OSError as error:
             value = f"{out} ({error.strerror})"
             raise invalid("--out must be a file that can be written", value, "Choose another.") from None
-    sys.stdout.write(f"{out}\n")
+    say(str(out))

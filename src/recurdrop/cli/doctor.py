@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import platform
 
-import torch
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from recurdrop.ops import native
-from recurdrop.ops.dispatch import backends
-from recurdrop.train.environment import versions
+from recurdrop.cli.console import Console
 
 
 def doctor() -> None:
@@ -19,6 +14,12 @@ def doctor() -> None:
 
     Example: recurdrop doctor
     """
+    import torch
+
+    from recurdrop.ops import native
+    from recurdrop.ops.dispatch import backends
+    from recurdrop.train.environment import versions
+
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     facts = {
         **versions(),
@@ -30,5 +31,5 @@ def doctor() -> None:
     facts |= native.about()
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, fact in facts.items():
-        table.add_row(Text(name), Text(fact))
-    Console(highlight=False).print(table)
+        table.add_row(name, fact)
+    Console().print(table)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from recurdrop.cli import bad_input, need
+from recurdrop.cli.console import Console
+from recurdrop.cli.shell import bad_input, need
 from recurdrop.cli.train import check_samples
 
 
@@ -44,4 +44,4 @@ def evaluate(
         others = {**row.others, **(final if name == "best weights" else {})}
         also = ", ".join(f"{other} {value:.3f}" for other, value in others.items())
         table.add_row(name, f"{row.metric:.{metric.digits}f}", f"{row.loss:.4f}", also)
-    Console(highlight=False).print(table)
+    Console().print(table)

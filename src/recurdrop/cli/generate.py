@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from recurdrop.cli import bad_input, need
+from recurdrop.cli.shell import bad_input, need
 
 
 def generate(

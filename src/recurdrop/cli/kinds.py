@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recurdrop.cli import need
+from recurdrop.cli.shell import need
 from recurdrop.errors import invalid
 
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ import inspect
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from recurdrop import methods as registry
-from recurdrop.cli import bad_input, widen
+from recurdrop.cli.console import Console
+from recurdrop.cli.shell import bad_input, widen
 
 _NARROWEST = 130
 
@@ -21,15 +20,15 @@ def methods(name: Annotated[str | None, typer.Argument(help="A method; all in br
 
     Example: recurdrop methods zoneout
     """
-    console = Console(highlight=False)
+    console = Console()
     if name is None:
         _list(console)
         return
     with bad_input():
         cls = registry.get(name.lower())
-    console.print(Text(f"{cls.name}: {cls.cite}\n{cls.published()!r} as published"), soft_wrap=True)
+    console.print(f"{cls.name}: {cls.cite}\n{cls.published()!r} as published", soft_wrap=True)
     console.print()
-    console.print(Text(inspect.getdoc(cls) or ""), soft_wrap=True)
+    console.print(inspect.getdoc(cls) or "", soft_wrap=True)
 
 
 def _list(console: Console) -> None:
@@ -40,5 +39,5 @@ def _list(console: Console) -> None:
     for name in registry.names():
         cls = registry.get(name)
         row = (name, " ".join(cls.sites()), cls.sharing, " ".join(cls.cells()), cls.cite)
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*row)
     console.print(table)

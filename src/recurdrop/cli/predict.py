@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from recurdrop.cli import bad_input, need
+from recurdrop.cli.shell import bad_input, need
 from recurdrop.cli.train import check_samples
 
 if TYPE_CHECKING:

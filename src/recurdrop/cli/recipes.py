@@ -8,11 +8,11 @@ from importlib import resources
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from recurdrop import recipes as published
-from recurdrop.cli import fail, widen
+from recurdrop.cli.console import Console
+from recurdrop.cli.shell import fail, widen
 
 _NARROWEST = 160
 
@@ -25,7 +25,7 @@ def recipes(
     Example: recurdrop recipes zaremba-medium > mine.toml
     """
     if name is None:
-        console = Console(highlight=False)
+        console = Console()
         widen(console, _NARROWEST)
         console.print(_table())
     elif name in published.names():

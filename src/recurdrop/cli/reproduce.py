@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from recurdrop.cli import bad_input
+from recurdrop.cli.console import Console
+from recurdrop.cli.shell import bad_input, say
 from recurdrop.cli.train import (
     AcceleratorOption,
     DataOption,
@@ -58,7 +57,7 @@ def reproduce(
     with bad_input():
         found = measure(run, seconds, samples)
         append(results, found)
-    console = Console(highlight=False)
+    console = Console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in ("part", "what", "published", "measured"):
         table.add_column(column, justify="left" if column in ("part", "what") else "right")
@@ -66,7 +65,7 @@ def reproduce(
         table.add_row(row.part, row.what, _number(row.published), _number(row.measured))
     console.print(f"{run.recipe.name}, seed {seed}: best epoch {found[0].best_epoch} of {found[0].epochs}")
     console.print(table)
-    sys.stdout.write(f"Appended to {results}. Run: {run.folder}\n")
+    say(f"Appended to {results}. Run: {run.folder}")
 
 
 def _number(value: float) -> str:

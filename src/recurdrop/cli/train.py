@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from recurdrop.cli import bad_input, fail, need, tell
+from recurdrop.cli.console import Console
+from recurdrop.cli.shell import INTERRUPTED, bad_input, fail, need, say, tell, warn
 
 if TYPE_CHECKING:
     from recurdrop.train.run import Run
@@ -45,7 +44,7 @@ def train(
     check_machine(accelerator, devices, precision, tensorboard)
     run = prepared(recipe, data, changes, out, seed)
     fitted(run, accelerator, devices, precision, tensorboard)
-    sys.stdout.write(f"Run: {run.folder}\n")
+    say(f"Run: {run.folder}")
 
 
 def check_machine(accelerator: str, devices: int, precision: str, tensorboard: bool) -> None:
@@ -84,7 +83,7 @@ def fitted(run: Run, accelerator: str, devices: int, precision: str, tensorboard
     from recurdrop.records import write_bytes
     from recurdrop.report.curve_plot import curve
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True)
     metric, unit = run.task.metric, run.task.loss_unit
     others = baselines(run), published(run)
     started = time.perf_counter()
@@ -117,8 +116,8 @@ def fitted(run: Run, accelerator: str, devices: int, precision: str, tensorboard
     except MisconfigurationException as error:
         fail(f"--accelerator and --devices must be what this machine has; {error}")
     except KeyboardInterrupt:
-        sys.stderr.write(f"recurdrop: stopped; {run.folder} is kept, the same command goes on from there.\n")
-        raise typer.Exit(130) from None
+        warn(f"stopped; {run.folder} is kept, the same command goes on from there.")
+        raise SystemExit(INTERRUPTED) from None
     if os.environ.get("LOCAL_RANK", "0") != "0":
         raise typer.Exit()  # one of several processes; the first one goes on
     return time.perf_counter() - started

@@ -9,9 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import torch
-
 from recurdrop.errors import UndefinedSiteError, invalid
 from recurdrop.plan import Noise, Where, check_cell
 from recurdrop.sites import CELLS, SITES, Cell
@@ -32,9 +29,9 @@ def real(name: str, value: object, *, high: float = math.inf, open_high: bool = 
         ValueError: a bool, string, NaN, infinity, or a number out of range.
     """
     number: object = value
-    if isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 0:
-        number = value.item()
-    ok = isinstance(number, numbers.Real) and not isinstance(number, bool | np.bool_)
+    if _axes(value) == 0:
+        number = value.item()  # type: ignore[attr-defined]
+    ok = isinstance(number, numbers.Real) and not isinstance(number, bool)
     if ok and math.isfinite(number) and (0 <= number < high or (number == high and not open_high)):  # type: ignore[arg-type, operator]
         return float(number)  # type: ignore[arg-type]
     bracket = ")" if open_high else "]"
@@ -53,13 +50,19 @@ def rates(name: str, value: object, *, open_high: bool = False) -> float | tuple
     Raises:
         ValueError: as for `real`; an empty list.
     """
-    if isinstance(value, torch.Tensor | np.ndarray) and value.ndim == 1:
-        value = value.tolist()
+    if _axes(value) == 1:
+        value = value.tolist()  # type: ignore[attr-defined]
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         if not value:
             raise invalid(f"{name} must be a number or a list with one number a place", value, "Give 0 for no noise.")
         return tuple(real(f"{name}[{i}]", v, high=1, open_high=open_high) for i, v in enumerate(value))
     return real(name, value, high=1, open_high=open_high)
+
+
+def _axes(value: object) -> int | None:
+    """Return how many axes a tensor or array has; None for anything else. It needs neither torch nor NumPy."""
+    is_array = hasattr(value, "item") and hasattr(value, "tolist")
+    return value.ndim if is_array and isinstance(getattr(value, "ndim", None), int) else None  # type: ignore[attr-defined]
 
 
 def _field(default: Any, check: Callable[[str, Any], Any], doc: str, **metadata: Any) -> Any:

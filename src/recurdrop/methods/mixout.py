@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from recurdrop.errors import invalid
 from recurdrop.methods.base import Method, Rate, rate, switch
 from recurdrop.methods.matrices import check_matrices, on_matrices
 from recurdrop.plan import Noise, Where
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
