@@ -20,6 +20,7 @@ import typer
 import recurdrop as package
 from recurdrop import recipes
 from recurdrop.cli import app
+from recurdrop.measured import read_measured
 from recurdrop.report import curve_plot
 from recurdrop.train.checkpoint import read_checkpoint
 from recurdrop.train.recipe import from_tables, read_recipe
@@ -208,7 +209,7 @@ def test_reproduce_puts_measured_beside_published(recurdrop: Command, recipe: Pa
     run = Run.open(Path("o"))
     best = min(range(3), key=lambda i: points(run)[i][2]) + 1
     assert found.out.splitlines()[0] == f"tiny, seed 1: best epoch {best} of 3"
-    assert found.out.splitlines()[-1] == "Appended to results.csv. Run: o"
+    assert found.out.splitlines()[-1] == "Appended to results.csv, written to recurdrop-results/tiny-seed1.json. Run: o"
     with Path("results.csv").open() as file:
         rows = {(row["part"], row["what"]): row for row in csv.DictReader(file)}
     for part in ("valid", "test"):
@@ -225,6 +226,28 @@ def test_reproduce_puts_measured_beside_published(recurdrop: Command, recipe: Pa
     assert (row["torch"], row["folder"]) == (torch.__version__.split("+")[0], "o") or row["torch"] in torch.__version__
     recurdrop(*command, "--results", "results.csv")
     assert len(Path("results.csv").read_text().splitlines()) == 1 + 2 * len(rows)
+
+
+def test_several_seeds_give_a_record_each_from_which_results_makes_its_tables(
+    recurdrop: Command, recipe: Path, text: Path
+) -> None:
+    found = recurdrop("reproduce", recipe, "--data", text, "--seeds", 2, "--set", "training.epochs=1", "--out", "o")
+    assert found.code == 0
+    assert found.out.splitlines()[-1] == "All seeds: recurdrop results recurdrop-results --only tiny"
+    records = read_measured(Path("recurdrop-results"))
+    assert [record.seed for record in records] == [1, 2]
+    for record in records:
+        run = Run.open(Path("o") / f"seed{record.seed}")
+        assert record.measured["valid"] == {"perplexity": run.score("valid")[0].metric}
+        assert record.curve == tuple((point.train_metric, point.valid_metric) for point in run.curve())
+        assert (record.published, record.precision, record.epochs) == ({"valid": 12.5}, "32", 1)
+        assert record.command.startswith("recurdrop reproduce ")
+    table = recurdrop("results").out.splitlines()
+    values = [record.measured["test"]["perplexity"] for record in records]
+    assert f"| tiny | test | {values[0]:.1f} | {values[1]:.1f} |" in table
+    refused = recurdrop("results", "--only", "small")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--only must name recipes with records, tiny; got 'small'" in refused.err
 
 
 def test_recipes_lists_all_with_their_numbers_and_shows_one(recurdrop: Command) -> None:
@@ -520,6 +543,7 @@ def test_all_commands_are_there(recurdrop: Command) -> None:
         "predict",
         "recipes",
         "reproduce",
+        "results",
         "train",
     ]
     assert commands == COMMANDS

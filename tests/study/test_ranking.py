@@ -6,7 +6,8 @@ import random
 import pytest
 
 from recurdrop.records import NONE, Metric, Point, RunRecord, Spread
-from recurdrop.study.ranking import deviation, interval, rank
+from recurdrop.spread import deviation, interval
+from recurdrop.study.ranking import rank
 from recurdrop.tasks.base import Score
 
 PERPLEXITY = Metric("perplexity", digits=1)

@@ -25,13 +25,16 @@ def app() -> typer.Typer:
     from recurdrop.cli.predict import predict
     from recurdrop.cli.recipes import recipes
     from recurdrop.cli.reproduce import reproduce
+    from recurdrop.cli.results import results
     from recurdrop.cli.train import train
 
     found = typer.Typer(
         help="Regularized recurrent layers for PyTorch: which method helps on your data?",
         add_completion=False,
     )
-    for command in (compare, train, reproduce, evaluate, predict, generate, curves, recipes, methods, doctor):
+    for command in (
+        *(compare, train, reproduce, results, evaluate, predict, generate, curves, recipes, methods, doctor),
+    ):
         found.command("eval" if command is evaluate else None)(command)
     return found
 

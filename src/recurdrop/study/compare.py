@@ -16,9 +16,10 @@ from recurdrop import methods
 from recurdrop.errors import invalid
 from recurdrop.nn.base import Regularized
 from recurdrop.records import NONE, Row, RunRecord, Spread
+from recurdrop.spread import deviation
 from recurdrop.study.folder import Folder, slug
 from recurdrop.study.pool import Job, OnEpoch, run_all
-from recurdrop.study.ranking import deviation, rank
+from recurdrop.study.ranking import rank
 from recurdrop.study.setup import Setup
 from recurdrop.tasks.base import Score
 from recurdrop.train.environment import versions

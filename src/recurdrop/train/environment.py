@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -28,6 +30,19 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
+
+
+def source_commit() -> str:
+    """Return the commit of the source that runs, "-dirty" behind it where it was changed; "" without a git checkout."""
+    root = Path(__file__).parents[3]
+    if not ((root / ".git").exists() and (root / "pyproject.toml").exists()):
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=7", "--dirty", "--exclude=*"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):  # no git at hand, or a disk that sleeps
+        return ""
+    return said.stdout.strip()
 
 
 def machine(model: nn.Module, threads: int) -> dict[str, str | int]:

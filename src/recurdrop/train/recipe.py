@@ -15,6 +15,9 @@ from recurdrop.recipes import tomllib
 from recurdrop.tables import closest, plain, read_settings
 from recurdrop.tasks.base import OPTIONAL, Task
 
+_TEXTS = ("task", "source", "against")
+"""Keys of a recipe outside its tables."""
+
 
 @dataclass(frozen=True)
 class PublishedNumbers:
@@ -43,6 +46,8 @@ class Recipe:
         model: settings of the task's `Model`.
         training: settings of the training.
         published: numbers to compare with; None where there are none.
+        against: name of the same recipe without the noise, with whose runs of equal seeds this one's are paired; "" for
+            none.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Recipe:
     model: Any
     training: TrainingSettings
     published: PublishedNumbers | None = None
+    against: str = ""
 
     @property
     def task(self) -> type[Task[Any, Any]]:
@@ -72,7 +78,8 @@ class Recipe:
         """Return the recipe as `from_tables` takes it."""
         found = {name: plain(getattr(self, name)) for name in ("data", "model", "training")}
         published = {} if self.published is None else {"published": plain(self.published)}
-        return {"task": self.kind, "source": self.source, **found, **published}
+        against = {"against": self.against} if self.against else {}
+        return {"task": self.kind, "source": self.source, **against, **found, **published}
 
 
 def read_recipe(name: str, changes: Iterable[str] = ()) -> Recipe:
@@ -106,11 +113,12 @@ def from_tables(name: str, found: Mapping[str, Any]) -> Recipe:
     Raises:
         ValueError: all keys and types that are wrong, else the rules that are broken, in one message.
     """
-    found = {"source": "", "data": {}, "model": {}, **found}
+    found = {"source": "", "against": "", "data": {}, "model": {}, **found}
     kind = found.get("task")
     task = tasks.get(kind if isinstance(kind, str) else repr(kind))
     known = {"data": task.Data, "model": task.Model, "training": TrainingSettings, "published": PublishedNumbers}
-    problems = [f"there is no {key!r}{closest(key, known)}" for key in found if key not in (*known, "task", "source")]
+    problems = [f"there is no {key!r}{closest(key, known)}" for key in found if key not in (*known, *_TEXTS)]
+    problems += [f"{key} must be text" for key in _TEXTS if not isinstance(found.get(key, ""), str)]
     settings: dict[str, Any] = {}
     for part, cls in known.items():
         table = found.get(part)
@@ -125,7 +133,7 @@ def from_tables(name: str, found: Mapping[str, Any]) -> Recipe:
         problems += [f"training.{name} means nothing to {kind}" for name in unread]
     if problems:
         raise invalid(f"the recipe {name} must hold settings that there are", "; ".join(problems), "Mend all of them.")
-    return Recipe(name, str(kind), str(found["source"]).strip(), **settings)
+    return Recipe(name, str(kind), found["source"].strip(), **settings, against=found["against"])
 
 
 def _read(path: Path) -> dict[str, Any]:

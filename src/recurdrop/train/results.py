@@ -1,4 +1,4 @@
-"""Measured beside published, as rows of a CSV file."""
+"""Measured beside published, as rows of a CSV file and as records."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from recurdrop.errors import invalid
+from recurdrop.measured import Measured
 from recurdrop.tasks.base import Part
-from recurdrop.train.environment import versions
+from recurdrop.train.environment import source_commit, versions
 from recurdrop.train.run import Run
 
 
@@ -100,6 +101,45 @@ def measure(run: Run, seconds: float, samples: int = 0) -> list[Result]:
         for name, baseline in run.task.baselines(part).items():
             add(part, f"{metric} of {name}", baseline.metric)
     return found
+
+
+def as_record(run: Run, rows: Sequence[Result], command: str, precision: str) -> Measured:
+    """Return what `measure` found as one record, with the run's curve.
+
+    Args:
+        run: that was measured.
+        rows: what `measure` returned.
+        command: that trained it, for people who repeat it.
+        precision: that it was trained in.
+    """
+    metric, first = run.task.metric, rows[0]
+    measured: dict[str, dict[str, float]] = {part: {} for part in ("valid", "test")}
+    baselines: dict[str, dict[str, float]] = {part: {} for part in ("valid", "test")}
+    prefix = f"{metric.name} of "
+    for row in rows:
+        into = baselines if row.what.startswith(prefix) else measured
+        into[row.part][row.what.removeprefix(prefix)] = row.measured
+    return Measured(
+        recipe=run.recipe.name,
+        against=run.recipe.against,
+        seed=run.seed,
+        metric=metric.name,
+        digits=metric.digits,
+        higher_is_better=metric.higher_is_better,
+        command=command,
+        commit=source_commit(),
+        version=first.recurdrop,
+        torch=first.torch,
+        machine=first.machine,
+        precision=precision,
+        minutes=first.minutes,
+        epochs=first.epochs,
+        best_epoch=first.best_epoch,
+        measured=measured,
+        baselines=baselines,
+        published={row.part: row.published for row in rows if math.isfinite(row.published)},
+        curve=tuple((point.train_metric, point.valid_metric) for point in run.curve()),
+    )
 
 
 def append(path: Path, rows: Sequence[Result]) -> None:
