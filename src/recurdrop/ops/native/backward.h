@@ -1,8 +1,14 @@
 // The backward of one layer in one direction.
 //
-// A chunk of steps at a time, last one first: step by step the cell and the product with W_hh that carries the gradient
-// to the step before; then, for all rows of the chunk at once, the gradients of x and of the weights. Only the chunk's
-// gradients of the gates are ever held.
+// It goes through the sequence from the last step to the first in chunks of some 512 to 2048 rows. Within a chunk,
+// each step computes the cell's gradient and then the product with W_hh that carries the gradient to the step before;
+// this part is sequential. What does not feed the recurrence waits until the chunk is done: the gradients of x and of
+// the weights are then products over all rows of the chunk at once (`weights.h`), which is far faster than a product
+// at each step.
+//
+// Only one chunk's gradients of the gates are ever held (`da`), so that their memory does not grow with the sequence
+// and they are still in the second cache when those products read them. Gradients of masks are not computed here. The
+// gradients of h and c on their way back are kept in the type of arithmetic.
 #pragma once
 #include "remake.h"
 #include "weights.h"

@@ -1,4 +1,10 @@
-// Numbers of 16 bits, the upper half of a float: held in memory, reckoned with as floats, and multiplied in pairs.
+// The type bfloat16 for processors that multiply it (AVX512_BF16): the upper 16 bits of a float.
+//
+// Numbers are held in memory with 16 bits and turned into floats when they are loaded, so that gates, states and sums
+// are computed in float32 and rounded once, when they are stored. Only matrix products read 16 bits: one instruction
+// multiplies two neighbouring numbers of the inner axis with two others and adds both products to a float. A panel
+// therefore holds the inner axis in pairs, one pair for each lane (see `Factor`). On other processors this file is
+// empty, and the Python side computes bfloat16 in float32 instead.
 #pragma once
 #include "vector.h"
 

@@ -1,11 +1,18 @@
-// The cells: how many gates, where they stand among the saved values, and one vector of units forward and backward.
+// The three cells: one vector of units at one row and one time step, forward and backward.
 //
-// Saved values of a unit stand in slots. The products with W_ih fill a run of `kGates` slots from `kInput`, those with
-// W_hh one from `kRecurrent`; `input_gate` and `recurrent_gate` say which of torch's gates stands in each.
+// For each unit the forward saves a few values, each in a slot, and the backward reads them: the gates i, f, g, o of
+// an LSTM; n, r, z and the recurrent part of n of a GRU; h of an RNN. The slots of a row lie one after another, H
+// numbers each. Before a cell runs, its slots hold the input's part W x + b; the cell overwrites them with the gates.
+// The product with W_ih fills a run of `kGates` slots from `kInput` on, and that with W_hh a run from `kRecurrent` on.
+// These runs differ for the GRU alone, whose gate n multiplies the recurrent part by r before it is added, so that
+// both parts must be kept. `input_gate` and `recurrent_gate` say which of torch's gates stands in which place of the
+// run.
 //
-// Forward is in two parts, so that the nonlinearities of several rows, each a long chain, overlap: `begin` goes from
-// W x + b in the slots and the recurrent sums to what the last tanh is of (c~ of an LSTM); `end` from there to h~. The
-// old states come as S, what they are carried in or what they were saved as.
+// The forward is in two parts, so that the nonlinearities of several rows, each a long chain of dependent
+// instructions, can overlap: `begin` goes from the input's part and the recurrent sums to the argument of the last
+// tanh (c~ of an LSTM), and `end` from there to h~. The old states come as S: a number of the call's type, or a float
+// where bfloat16 is carried along unrounded. tanh(c~) is not saved: the backward computes it again from c_{t-1} and
+// the gates, which spares a fifth slot.
 #pragma once
 #include "layout.h"
 

@@ -1,4 +1,10 @@
-// The exported functions: which vector width runs, and on whose threads.
+// The exported functions of the core (see `recurdrop.h`): they choose a vector width and borrow threads.
+//
+// The width is the best that was compiled and that this processor and its operating system support;
+// `recurdrop_choose_vector` takes another, for tests. Threads are those of the OpenMP runtime that torch has loaded,
+// whose functions `library.py` hands over as pointers; the core is linked with none. Such a runtime may give fewer
+// threads than were asked for, and the work is divided among a known number, so in that case nothing is computed and
+// the call is repeated on one thread.
 #include "kernels.h"
 
 #include <string.h>

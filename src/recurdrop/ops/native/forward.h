@@ -1,7 +1,15 @@
 // The forward of one layer in one direction.
 //
-// A chunk of steps at a time: the input products of the chunk into the slots, then step by step the recurrent product
-// of a tile, and the cell on its sums while they are in the first cache.
+// It goes through the sequence in chunks of about 64 rows, and at least one time step (a row is one example at one
+// step). For each chunk, `InputProduct` first computes W_ih x + b of all its rows in one product and writes it into
+// the slots. Then each step takes its tiles one after another: a tile's recurrent product, and at once the cell on its
+// sums, the zones, and h times the recurrent mask of the next step, which is the next product's left factor. Masks are
+// thus read where they are used, and there is no array of masked states over time.
+//
+// The input product is chunked, rather than computed for the whole sequence, so that its results are still in the
+// cache when the steps read them. Threads share the work as `Plan` says: each has rows of its own and never waits, or
+// each has units of its own and waits once a step (twice with a projection). h for the next step is held for even and
+// odd steps apart, so that one barrier is enough.
 #pragma once
 #include "cells.h"
 #include "panels.h"
@@ -31,7 +39,8 @@ struct InputProduct {
   T* block(const Gather<T>& chunk, int s) const {
     return rows + (chunk.number % buffers * blocks() + s) * capacity * stride;
   }
-  // Whether the rows of x can be read where they are: those of a step side by side, without a view's those of a chunk.
+  // Whether the rows of x can be read where they lie, without a copy. With no mask, equal lengths and nothing to fill up,
+  // the rows of one step are contiguous, and so are all rows of a chunk where the threads share them.
   bool direct() const { return !layer.input && !plan.ragged && stride == layer.I; }
 
   void pack(const Team& team) const {

@@ -1,4 +1,8 @@
-// Sigmoid and tanh of a vector, both through exp(y) = 2^n (1 + p), p = exp(r) - 1 by its series on |r| <= ln(2) / 2.
+// The sigmoid and the hyperbolic tangent of a vector.
+//
+// Both are made from exp(y) = 2^n (1 + p), where n is y / ln 2 rounded and p = exp(r) - 1 is the Taylor series of the
+// rest r, with |r| <= ln(2) / 2. Keeping p apart from 1 keeps the digits of a result near 0, where 1 - exp(-2|x|)
+// would lose them by cancellation. Arguments are clipped before 2^n would overflow; a NaN stays a NaN.
 #pragma once
 #include "vector.h"
 

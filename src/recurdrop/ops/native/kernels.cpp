@@ -1,5 +1,9 @@
-// Compiled once for each vector width; RECURDROP_ISA is its name. With RECURDROP_NARROW for bfloat16 alone, else for
-// the other types.
+// The kernels of one vector width: this file is compiled once for each, with the flags that `hatch_build.py` names.
+//
+// RECURDROP_ISA is the name of the width and of the table that this copy fills (see `kernels.h`). It turns a call's
+// cell and type of number, known only at run time, into template arguments, and runs the result on a team of threads.
+// All other code stands in an unnamed namespace, so that the linker can't mix the copies of different widths. With
+// RECURDROP_NARROW the copy is for bfloat16 alone, and otherwise for float32 and float64.
 #include "kernels.h"
 
 #include "backward.h"

@@ -1,4 +1,8 @@
-// One vector width's functions, as `core.cpp` calls them.
+// The table of functions that one vector width offers to `core.cpp`.
+//
+// `kernels.cpp` is compiled once for each vector width with that width's compiler flags, and each copy fills one of
+// these tables. `core.cpp`, which is compiled without such flags, asks the processor what it can run and calls through
+// the table, so that no instruction of a width is executed on a processor that lacks it.
 #pragma once
 #include "recurdrop.h"
 

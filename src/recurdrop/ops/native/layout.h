@@ -1,4 +1,12 @@
-// What forward and backward share: typed views of a call, who computes which rows, and the scratch memory.
+// What the forward and the backward share: typed views of a call, who computes which rows, and the scratch memory.
+//
+// `Layer` and `Site` are the call and its masks with their types. `Plan` decides from the sizes alone how threads
+// divide the work, so that the same call gives the same bits again. It also sorts the examples of a batch by length,
+// so that at any time step the examples that still run are the first rows: a padded batch then costs what its real
+// steps cost, and the inner loops need no test of lengths. `Chunk` and `Gather` take a run of time steps together,
+// because a matrix product over many rows is faster than many products over few. A chunk has one row for each example
+// that still runs at each of its steps. `Arena` hands out the caller's scratch memory. Built without memory it only
+// counts, and so the same constructors also answer how much memory a call needs.
 #pragma once
 #include "functions.h"
 #include "recurdrop.h"
@@ -104,9 +112,10 @@ struct Arena {
   }
 };
 
-// Who computes what. Either all threads share all rows and split the units, with a barrier a step, or each has rows of
-// its own and none: a view. Rows of a view are sorted by length, longest first, so that those active at a step are the
-// first ones; with unequal lengths they are dealt out in turn.
+// Who computes what. Either all threads share all rows and split the units, which takes a barrier at each step; or each
+// thread has rows of its own, called a view, and needs no barrier. The rows of a view are sorted by length, longest
+// first, so that those active at a step are the first ones. With unequal lengths, rows are dealt out to views in turn, so
+// that each view gets long and short ones.
 struct Plan {
   static constexpr int kMostViews = 64;
   int threads, views;

@@ -1,5 +1,10 @@
-// Normal numbers from the integers of Philox by the transform of Box and Muller, as `recurdrop.philox` defines it.
-// Scalar functions without branches, which the compiler puts side by side.
+// Normal random numbers from the integers of Philox, by the transform of Box and Muller, as `recurdrop.philox` defines
+// it.
+//
+// Two integers make two normal numbers: the logarithm of the first gives a radius and the second an angle, whose
+// cosine and sine multiply it. Logarithm, cosine and sine are written out here as series, because those of the C
+// library differ in their last digits from system to system and can't be vectorized. They are scalar functions without
+// branches, which the compiler computes for many numbers side by side.
 #pragma once
 #include <cmath>
 #include <type_traits>

@@ -1,4 +1,8 @@
-// Right factors laid out in panels, and the products with them.
+// Right factors of products laid out in panels (see `tile.h`), and the products with them.
+//
+// `GatePanels` is for the products W_ih x and W_hh h of the forward. One panel holds the same units of all gates, so
+// that a tile's sums contain everything that the cell needs to compute these units. `WidePanels` is for products that
+// no cell follows: the gradients of x, h and the weights, and the projection of an LSTM with proj_size.
 #pragma once
 #include "layout.h"
 

@@ -1,4 +1,11 @@
-// Philox4x32-10, as `recurdrop.philox` defines it.
+// The random integers of Philox4x32-10, and the masks made from them, as `recurdrop.philox` defines both.
+//
+// Philox is a function from a counter to four random integers of 32 bits, so that any element of a mask can be
+// computed without the others. The counter is made of the element's place: four units, example, step, and gate
+// together with the number of the stream. A mask is therefore the same for any number of threads and on any device,
+// and an example has the same mask in a larger batch or a longer sequence. An element is dropped where its integer is
+// below a threshold. Many counters are worked on side by side in arrays, whose loops the compiler turns into vector
+// instructions.
 #pragma once
 #include <string.h>
 

@@ -1,4 +1,14 @@
-// The C interface of the compiled core: plain numbers, pointers and strides; no header of Python or torch.
+// The C interface of the compiled core.
+//
+// The core computes one recurrent layer in one direction over a whole sequence, forward and backward, with masks at
+// the input and at every site inside the time loop; and it fills arrays with the project's random numbers. A call is
+// described by one struct of plain numbers, pointers and strides. There is no header of Python or of torch here, so
+// that the library builds in seconds, one binary serves every version of both, and `library.py` loads it with ctypes.
+//
+// The caller owns all memory. Arrays are contiguous and time comes first, as torch lays them out: (T, B, features).
+// Only masks have strides, because most of them are shared over time, batch or gates, and a stride of 0 says so
+// without a copy. The caller asks `recurdrop_work_size` for the bytes of scratch memory, allocates them (torch's
+// allocator does it fast) and passes them as `work`; the core itself never allocates.
 #pragma once
 #include <stdint.h>
 

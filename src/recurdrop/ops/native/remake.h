@@ -1,5 +1,10 @@
-// The gates of a chunk once more, from x and the saved states, for a backward without saved gates. The states are
-// known, so that all steps of the chunk are one product.
+// The gates of a chunk computed once more, for a backward that follows a forward which saved none (backend
+// "recompute").
+//
+// The forward then kept only h and c of each step instead of all slots, which is the larger part of the memory of a
+// long sequence. Since all states are known, no step has to wait for the one before it: the threads need no barrier
+// between the steps of a chunk. The arithmetic is that of the forward, in the same order, on the states as they were
+// stored.
 #pragma once
 #include "forward.h"
 

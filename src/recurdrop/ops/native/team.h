@@ -1,4 +1,10 @@
-// The threads of one call: who am I, and wait for all.
+// The threads that work on one call: each knows its number, and all can wait for each other.
+//
+// A recurrence needs a barrier at each time step when threads share the units of a layer, and a step of a small layer
+// takes only microseconds. The barrier therefore spins on an atomic counter rather than asking the operating system;
+// after some time it yields, for the case that there are more threads than cores. The threads themselves are borrowed
+// from torch's OpenMP runtime (see `core.cpp`), so that the process does not get a second pool of threads that fights
+// the first.
 #pragma once
 #include <stdint.h>
 

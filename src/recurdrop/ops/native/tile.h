@@ -1,7 +1,15 @@
-// Matrix products as tiles of a few rows by a few vectors, held in registers while the inner axis runs.
+// Matrix products, as tiles of a few rows by a few vectors whose sums stay in registers while the inner axis runs.
 //
-// The right factor stands in panels: for each panel of N vectors, the inner axis, then the N vectors side by side, as
-// `Factor` says. `inner` is filled up to what it takes at once.
+// A tile of M rows and N vectors loads N vectors of the right factor and M numbers of the left one for each step of
+// the inner axis, and does M·N multiply-adds with them; the largest tile that fits the registers needs the fewest
+// loads. The right factor, usually a weight matrix that is used at every time step, is copied once into panels: for
+// each panel of N vectors, the inner axis, and at each of its places the N vectors side by side. A tile then reads
+// memory strictly forward. The left factor is read where it lies. `inner` is filled up with zeros to what the
+// multiply-add instruction takes at once.
+//
+// This is not a general matrix product: its results are handed to a function while they are in the first cache, so
+// that the cell is computed on them at once. That fusion, and masks inside it, is what a library's product could not
+// give.
 #pragma once
 #include "bfloat16.h"
 

@@ -1,4 +1,13 @@
 // Vectors of the width this file is compiled for, and the few operations that the kernels need.
+//
+// `Vec<T>` is one register of numbers. With GCC and Clang it is their vector extension, on which arithmetic operators
+// work and from which they make the instructions of the target; with any other compiler, or with
+// RECURDROP_PLAIN_VECTORS, it is an array with the same operations, which that compiler may vectorize. Intrinsics
+// appear only where the compilers did not find the right instruction. Loads and stores come in two forms, for whole
+// registers and for the first n lanes, because the number of units of a layer need not be a multiple of a register's.
+//
+// `T` is the type in memory and `Number<T>` the type of arithmetic; they differ only for bfloat16. `Factor<T>` says
+// how the factors of a matrix product are laid out for the multiply-add instruction of that type.
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -49,7 +58,7 @@ INLINE void prefetch_to_write(void* p) {
 #endif
 }
 
-// What numbers of a type are reckoned with in; another type only where memory holds fewer bits than a register.
+// The type in which numbers of type T are computed; it differs from T only for bfloat16, which is computed in float.
 template <class T>
 struct NumberOf {
   using type = T;

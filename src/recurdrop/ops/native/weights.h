@@ -1,4 +1,12 @@
-// The gradients of the weights and biases: what a chunk's gradients of the gates give to them, in one product each.
+// The gradients of the weights and biases: what one chunk of the backward adds to them.
+//
+// The gradient of W_ih is the sum over all rows of (gradient of a gate) times (masked x), and that of W_hh the same
+// with the masked h of the step before. For one chunk this is a product whose inner axis is the chunk's rows. Its
+// right factor, masked x or h, is laid out in panels; its left one is a tile's columns of the gates' gradients, packed
+// when they are used, and summed on the way, which gives the gradients of the biases. Where a mask differs between
+// gates, each gate has a right factor of its own, and the slots are taken one after another; otherwise one serves all.
+// Each thread owns rows of the gradient, so that no two threads add to one number, and the sum does not depend on
+// which thread is faster.
 #pragma once
 #include "panels.h"
 
@@ -124,8 +132,8 @@ struct WeightGradients {
     }
   }
 
-  // A tile's columns of a, side by side; `total` grows by their sums over the rows. Whole vectors are copied: what is
-  // too much of one row, the next one overwrites.
+  // A tile's columns of a, side by side; their sums over the rows are added to `total`. Whole vectors are copied:
+  // what is copied of one row beyond the tile's columns, the next row overwrites.
   T* pack_left(const Team& team, const T* a, Index apart, Index count, Index height, Number<T>* total) const {
     constexpr int vectors = int(ceil_div(WideTiles<T>::most, kLanes<T>));
     T* to = left + team.id * left_size();
