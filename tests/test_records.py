@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -100,12 +101,21 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     records.write(tmp_path / "r.json", record())
 
     def full(_: int) -> None:
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match="no space") as raised:
         records.write(tmp_path / "r.json", record(seed=3))
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(tmp_path / "r.json"))
     assert records.read(tmp_path / "r.json").seed == 2
+    assert os.listdir(tmp_path) == ["r.json"]  # half a file would take the space that is wanted
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.json").mkdir()
+    with pytest.raises(OSError, match=r"r\.json'"):
+        records.write(tmp_path / "r.json", record())
+    assert os.listdir(tmp_path) == ["r.json"]
 
 
 def test_nested_dataclasses_become_objects(tmp_path: Path) -> None:

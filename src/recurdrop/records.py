@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from recurdrop.errors import invalid
 SCHEMA = 2
 NONE = "none"
 """The label of the runs without regularization."""
+_LEFT_OVER = re.compile(r".+\.(json|safetensors|png|html)(\.\d+)?\.part")
 
 
 @dataclass(frozen=True)
@@ -169,13 +172,27 @@ def plain(value: Any) -> Any:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, even when killed."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    """Write a file whole or not at all, even when killed, and whoever else writes it at the same time.
+
+    Raises:
+        OSError: it can't be written, for want of space or rights; it names the file, which is as it was.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+
+
+def is_left_over(name: str) -> bool:
+    """Return whether a file has the name of one that `write_bytes` began and was killed in."""
+    return _LEFT_OVER.fullmatch(name) is not None
 
 
 def write_json(path: Path, value: Any) -> None:

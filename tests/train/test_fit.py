@@ -17,8 +17,9 @@ from recurdrop.models.settings import TrainingSettings
 from recurdrop.tasks.base import Score, Step
 from recurdrop.tasks.language import LanguageTask
 from recurdrop.train import fit as fit_module
+from recurdrop.train.best import BEST
 from recurdrop.train.checkpoint import read_checkpoint
-from recurdrop.train.fit import BEST, CHECKPOINT, Fitted, fit
+from recurdrop.train.fit import CHECKPOINT, Fitted, fit
 
 ALL_DONE = 10**9
 RUNS = {
@@ -143,7 +144,7 @@ def test_checkpoints_leave_a_run_as_it_is_and_a_run_that_is_done_stays_so(
         assert_same_run(first, fit(task, MODEL, training, seed=1, folder=folder, callbacks=[seen]))
         assert seen.before == []
         assert files == [(folder / name).read_bytes() for name in (CHECKPOINT, BEST)]
-        assert sorted(path.name for path in folder.iterdir()) == [BEST, CHECKPOINT]
+        assert {path.name for path in folder.iterdir()} == {BEST, CHECKPOINT, ".lock", ".lock-holder"}
 
 
 def test_a_checkpoint_of_another_run_a_damaged_one_and_one_without_best_weights_are_refused(
@@ -159,7 +160,7 @@ def test_a_checkpoint_of_another_run_a_damaged_one_and_one_without_best_weights_
     with pytest.raises(ValueError, match=r"must be a whole safetensors file.*best"):
         fit(task, MODEL, training, seed=1, folder=tmp_path, about="mine")
     (tmp_path / BEST).unlink()
-    with pytest.raises(ValueError, match="a run goes on with its best weights"):
+    with pytest.raises(ValueError, match=r"names; got .*which is missing"):
         fit(task, MODEL, training, seed=1, folder=tmp_path, about="mine")
     (tmp_path / BEST).write_bytes(best)
     data = (tmp_path / CHECKPOINT).read_bytes()

@@ -13,8 +13,9 @@ from typing import Any
 import lightning as L
 import torch
 
+from recurdrop.train.best import BEST
 from recurdrop.train.checkpoint import read_checkpoint
-from recurdrop.train.fit import BEST, CHECKPOINT
+from recurdrop.train.fit import CHECKPOINT
 from recurdrop.train.recipe import from_tables
 from recurdrop.train.run import Run
 
@@ -84,7 +85,9 @@ def test_a_run_killed_at_ten_random_moments_ends_with_the_same_weights(tmp_path:
     assert process.exitcode == 0
 
     for name in (BEST, CHECKPOINT):
-        assert (folder / name).exists() and not (folder / f"{name}.part").exists()
+        assert (folder / name).exists()
+    left = {BEST, CHECKPOINT, "run.json", ".lock", ".lock-holder"}
+    assert {path.name for path in folder.iterdir()} == left
     first, second = (read_checkpoint(where / CHECKPOINT) for where in (whole, folder))
     bests = [read_checkpoint(where / BEST) for where in (whole, folder)]
     for a, b in ((first["state_dict"], second["state_dict"]), bests):

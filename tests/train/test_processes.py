@@ -16,8 +16,9 @@ import torch
 from small_runs import MODEL, QUIET, Nothing, PaddedTask, equal, language, settings, weights
 
 import recurdrop as rd
+from recurdrop.train.best import BEST
 from recurdrop.train.checkpoint import read_checkpoint
-from recurdrop.train.fit import BEST, CHECKPOINT, Fitted, fit
+from recurdrop.train.fit import CHECKPOINT, Fitted, fit
 from recurdrop.train.module import Training
 
 PLAIN = settings(epochs=2, optimizer="adam", lr=0.01, alpha=1.0, beta=1.0)

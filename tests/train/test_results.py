@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,3 +121,22 @@ def test_a_place_that_can_t_be_written_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none" / "results.csv"):
         with pytest.raises(ValueError, match=r"--results must be a file that can be written; got '.* \("):
             append(path, [ROW])
+
+
+def test_a_full_disk_leaves_the_results_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.csv"
+    append(path, [])
+    before = path.read_bytes()
+    opened = Path.open
+
+    class Full(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(bytes(data)[:7])
+
+    def full(self: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        return Full(self, mode) if mode == "ab" else opened(self, mode, *rest, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(ValueError, match=r"must be a file that can be written; got .*No space left"):
+        append(path, [ROW])
+    assert path.read_bytes() == before

@@ -23,6 +23,7 @@ from recurdrop.study.ranking import rank
 from recurdrop.study.setup import Setup
 from recurdrop.tasks.base import Score
 from recurdrop.train.environment import versions
+from recurdrop.train.lock import only_process
 from recurdrop.train.run import DEFAULT_OUT
 
 _NEXT_METHOD = re.compile(r",(?=\s*[A-Za-z_]\w*\s*(?:[,:]|$))")
@@ -137,10 +138,15 @@ class Comparison:
         return [record for record in found if record is not None]
 
     def run(self, workers: int, on_epoch: OnEpoch) -> None:
-        """Do the runs that are not done; seed by seed, so that an early stop leaves whole comparisons."""
-        done = {(record.method, record.seed) for record in self.finished()}
-        jobs = [Job(label, seed) for seed in self.seeds for label in self.methods if (label, seed) not in done]
-        run_all(jobs, self.setup, self.folder, min(workers, len(jobs)), on_epoch)
+        """Do the runs that are not done; seed by seed, so that an early stop leaves whole comparisons.
+
+        Raises:
+            ValueError: another process works in the folder.
+        """
+        with only_process(self.folder.path):
+            done = {(record.method, record.seed) for record in self.finished()}
+            jobs = [Job(label, seed) for seed in self.seeds for label in self.methods if (label, seed) not in done]
+            run_all(jobs, self.setup, self.folder, min(workers, len(jobs)), on_epoch)
 
     def conclude(self) -> list[Row]:
         """Rank finished runs and baselines; then, and only then, look at the test part, for the winner and none."""

@@ -14,6 +14,7 @@ from recurdrop import records
 from recurdrop.errors import invalid
 from recurdrop.records import RunRecord
 from recurdrop.train.checkpoint import read_checkpoint, write_checkpoint
+from recurdrop.train.lock import is_empty, only_process
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,22 @@ class Folder:
         file = self.path / "settings.json"
         elsewhere = "Choose another folder with --out."
         try:
-            found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-            if found is None and self.path.is_dir() and any(self.path.iterdir()):
+            if not file.exists() and self.path.is_dir() and not is_empty(self.path):
                 raise invalid("--out must be a new folder or one of an earlier comparison", str(self.path), elsewhere)
-            (self.path / "runs").mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not file.exists():
+                with only_process(self.path):
+                    if not file.exists():
+                        records.write_json(file, settings)
+            (self.path / "runs").mkdir(exist_ok=True)
             (self.path / "weights").mkdir(exist_ok=True)
-            if found is None:
-                records.write_json(file, settings)
+            found = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             value = f"{self.path} ({error.strerror})"
             raise invalid("--out must be a folder that can be written", value, elsewhere) from None
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
             raise invalid("settings.json must be JSON", str(file), elsewhere) from None
-        if found is not None and found != settings:
+        if found != settings:
             raise invalid("--out must hold runs with the settings asked for", _clash(found, settings), elsewhere)
 
     def run(self, label: str, seed: int) -> Path:

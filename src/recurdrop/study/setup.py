@@ -16,6 +16,7 @@ from recurdrop import methods
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.records import NONE, RunRecord
 from recurdrop.tasks.base import Task
+from recurdrop.train.best import load_weights
 from recurdrop.train.environment import machine, one_thread, versions
 from recurdrop.train.fit import fit
 
@@ -91,7 +92,7 @@ class Setup:
     def test(self, label: str, weights: dict[str, Tensor]) -> float:
         """Return the metric on the test part of a model with these weights."""
         model = self.build(label)
-        model.load_state_dict(weights)
+        load_weights(model, weights, f"the weights of {label}")
         with one_thread(), torch.no_grad():
             return self.task.score(model.eval(), "test").metric
 

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from recurdrop.errors import invalid
 from recurdrop.records import write_bytes
 
 FORMAT = "recurdrop checkpoint 1"
+_REMEDY = "Give another file, or remove it and start again."
 
 
-def write_checkpoint(path: Path, state: Any, about: str = "") -> None:
+def write_checkpoint(path: Path, state: Any, about: str = "") -> str:
     """Write a state whole or not at all, even when killed.
 
     Args:
@@ -30,13 +32,18 @@ def write_checkpoint(path: Path, state: Any, about: str = "") -> None:
         state: dicts, lists, tuples, numbers, text, None and tensors, nested.
         about: what the state belongs to; reading asks for the same.
 
+    Returns:
+        The digest of the state, as `checkpoint_digest` reads it.
+
     Raises:
         TypeError: something else in it.
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_plain(state, tensors), allow_nan=False)
-    metadata = {"format": FORMAT, "about": about, "tree": tree, "sha256": _digest(tree, tensors)}
+    digest = _digest(tree, tensors)
+    metadata = {"format": FORMAT, "about": about, "tree": tree, "sha256": digest}
     write_bytes(path, save(tensors, metadata))
+    return digest
 
 
 def read_checkpoint(path: Path, about: str | None = None) -> Any:
@@ -49,23 +56,47 @@ def read_checkpoint(path: Path, about: str | None = None) -> Any:
     Raises:
         ValueError: the file is missing, damaged, of another program, or belongs to something else.
     """
-    remedy = "Give another file, or remove it and start again."
+    with _opened(path) as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        tree = metadata.get("tree", "")
+        digest = _digest(tree, tensors)
+    if metadata.get("sha256") != digest:
+        raise invalid("a checkpoint must be as it was written, and its checksum differs", str(path), _REMEDY)
+    if about is not None and metadata.get("about") != about:
+        raise invalid("a checkpoint must be of this run's data and settings", str(path), _REMEDY)
+    try:
+        return _state(json.loads(tree), tensors)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        value = f"{path} ({type(error).__name__} in its tree)"
+        raise invalid("a checkpoint must hold what recurdrop writes", value, _REMEDY) from None
+
+
+def checkpoint_digest(path: Path) -> str:
+    """Return the digest of the state in a file, as it says; `read_checkpoint` finds out whether that is true.
+
+    Raises:
+        ValueError: the file is missing, damaged or of another program.
+    """
+    with _opened(path) as file:
+        return str(file.metadata().get("sha256"))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a checkpoint; whatever is wrong with the file while it is open becomes one `ValueError`."""
     if not path.is_file():
-        raise invalid("a checkpoint must be a file", str(path), remedy)
+        raise invalid("a checkpoint must be a file", str(path), _REMEDY)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise invalid("a checkpoint must be a whole safetensors file", f"{path} ({error})", remedy) from None
-    if metadata.get("format") != FORMAT:
-        raise invalid("a checkpoint must be one of recurdrop's", str(path), remedy)
-    tree = metadata.get("tree", "")
-    if metadata.get("sha256") != _digest(tree, tensors):
-        raise invalid("a checkpoint must be as it was written, and its checksum differs", str(path), remedy)
-    if about is not None and metadata.get("about") != about:
-        raise invalid("a checkpoint must be of this run's data and settings", str(path), remedy)
-    return _state(json.loads(tree), tensors)
+            is_ours = (file.metadata() or {}).get("format") == FORMAT
+            if is_ours:
+                yield file
+    except (SafetensorError, OSError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise invalid("a checkpoint must be a whole safetensors file", f"{path} ({first_line})", _REMEDY) from None
+    if not is_ours:
+        raise invalid("a checkpoint must be one of recurdrop's", str(path), _REMEDY)
 
 
 class SafeCheckpoints(CheckpointIO):
@@ -131,4 +162,6 @@ def _state(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return float(inner)
     if kind == "tuple":
         return tuple(_state(item, tensors) for item in inner)
+    if kind != "items":
+        raise ValueError(kind)
     return {_state(key, tensors): _state(item, tensors) for key, item in inner}

@@ -6,7 +6,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from recurdrop.models.settings import TrainingSettings
 from recurdrop.records import Point
 from recurdrop.tasks.base import Task
 from recurdrop.train import random_state
+from recurdrop.train.best import BEST, prepare_best, read_best, take_next
 from recurdrop.train.callbacks import NoiseSchedule
-from recurdrop.train.checkpoint import SafeCheckpoints, read_checkpoint, write_checkpoint
+from recurdrop.train.checkpoint import SafeCheckpoints
+from recurdrop.train.lock import only_process
 from recurdrop.train.module import Training
 
-CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,17 @@ def fit(
         logger: Lightning's.
 
     Raises:
-        ValueError: settings without an end, that don't fit together, or a checkpoint that is damaged or foreign.
+        ValueError: settings without an end, that don't fit together, a checkpoint or best weights that are damaged or
+            foreign, or another process that writes to the folder.
     """
     if not (training.epochs or training.early_stop or training.least_lr):
         raise invalid("training needs an end", training, "Set epochs, early_stop or least_lr.")
     if training.batch % devices:
         raise invalid("training.batch must divide among the processes", (training.batch, devices), "Change either.")
-    with _quiet(), random_state.put_back(), _interruptible():
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    held = nullcontext() if folder is None else only_process(folder)
+    with held, _quiet(), random_state.put_back(), _interruptible():
         random_state.seed(seed)
         module = Training(task, task.build(model), training, seed, on_epoch)
         for layer in module.model.modules():
@@ -99,10 +105,12 @@ def fit(
             callbacks = (*callbacks, NoiseSchedule(rd.Curriculum(module.model, gamma=training.curriculum)))
         found = None
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
             found = folder / CHECKPOINT if (folder / CHECKPOINT).exists() else None
-            if found is not None and (folder / BEST).exists():
-                module.best = read_checkpoint(folder / BEST, about)
+            if found is None and (folder / BEST).exists():
+                rule = "a run that starts anew has no best weights yet"
+                remedy = "Put its checkpoint back beside it, or remove the file."
+                raise invalid(rule, str(folder / BEST), remedy)
+            module.read_best = lambda saved: read_best(folder, about, saved)
             callbacks = (*callbacks, _Keep(folder, about, every))
         trainer = L.Trainer(
             accelerator=accelerator,
@@ -121,7 +129,8 @@ def fit(
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
         )
-        trainer.fit(module, ckpt_path=found)
+        with _restoring(module, found):
+            trainer.fit(module, ckpt_path=found)
     return Fitted(module.model, tuple(module.curve), tuple(module.step_seconds), module.best)
 
 
@@ -144,13 +153,35 @@ class _Keep(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Training)  # noqa: S101
         if pl_module.lowest() < self.lowest and trainer.is_global_zero:
-            write_checkpoint(self.folder / BEST, pl_module.best, self.about)
+            pl_module.best_digest = prepare_best(self.folder, pl_module.best, self.about)
         self.lowest = pl_module.lowest()
         self._save(trainer)
+        if trainer.is_global_zero:
+            take_next(self.folder)
 
     def _save(self, trainer: L.Trainer) -> None:
         trainer.save_checkpoint(self.folder / CHECKPOINT)
         self.last = time.monotonic()
+
+
+@contextmanager
+def _restoring(module: Training, checkpoint: Path | None) -> Iterator[None]:
+    """Blame the checkpoint for what goes wrong before the run has taken it up.
+
+    Lightning and torch's optimizers trust what is in it, and fail in as many ways as there are things that can lack.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if checkpoint is None or module.is_under_way or str(checkpoint.parent) in str(error):
+            raise
+        raise ValueError(f"{checkpoint}: {error}") from error
+    except (KeyError, IndexError, TypeError, AttributeError, RuntimeError, AssertionError) as error:
+        if checkpoint is None or module.is_under_way:
+            raise
+        value = f"{checkpoint} ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+        remedy = "Put back the one that belongs to the run, or train anew in another folder."
+        raise invalid("a checkpoint must hold all that a run goes on with", value, remedy) from error
 
 
 @contextmanager

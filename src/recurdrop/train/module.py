@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -43,6 +43,9 @@ class Training(L.LightningModule):
         curve: scores after each epoch.
         step_seconds: time of each update.
         best: the weights of the epoch with the lowest validation loss.
+        best_digest: of the file that holds them; None where there is none.
+        read_best: given what a checkpoint says of the run, returns its best weights and their digest.
+        is_under_way: whether the run has started, or has taken up all that its checkpoint holds.
     """
 
     def __init__(
@@ -61,6 +64,9 @@ class Training(L.LightningModule):
         self.curve: list[Point] = []
         self.step_seconds: list[float] = []
         self.best: dict[str, Tensor] = {}
+        self.best_digest: str | None = None
+        self.read_best: Callable[[Mapping[str, Any]], tuple[dict[str, Tensor], str | None]] = lambda _: ({}, None)
+        self.is_under_way = False
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer; the schedule is stepped here, after each epoch's scores."""
@@ -176,6 +182,7 @@ class Training(L.LightningModule):
             "precision": str(self.trainer.precision),
             "each": self._gathered(mine),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "best": self.best_digest,
             "curve": [tuple(vars(point).values()) for point in self.curve],
             "step_seconds": self.step_seconds,
             "stopped": self.trainer.should_stop,
@@ -191,6 +198,7 @@ class Training(L.LightningModule):
             rule = f"a run in precision {self._saved['precision']} goes on in it"
             raise invalid(rule, str(self.trainer.precision), "Give the same, or start a new run.")
         self.curve = [Point(*values) for values in self._saved["curve"]]
+        self.best, self.best_digest = self.read_best(self._saved)
         if math.isfinite(self.lowest()) and not self.best:
             raise invalid("a run goes on with its best weights", "none beside the checkpoint", "Start a new run.")
         self.step_seconds = self._saved["step_seconds"]
@@ -202,13 +210,23 @@ class Training(L.LightningModule):
             # Each process has noise of its own; the first one's is that of a single process.
             if self.global_rank:
                 torch.manual_seed(self.seed + 1_000_003 * self.global_rank)
+            self.is_under_way = True
             return
+        self._check_optimizer()
         mine = saved["each"][self.global_rank]
         self.carried = tree_map(lambda x: x.to(self.device) if isinstance(x, Tensor) else x, mine["carried"])
         if self.schedule is not None:
             self.schedule.load_state_dict(saved["schedule"])
         random_state.restore(mine["random"])
         self.trainer.should_stop = saved["stopped"]
+        self.is_under_way = True
+
+    def _check_optimizer(self) -> None:
+        """Refuse a checkpoint whose optimizer belongs to weights of other shapes, which torch does not ask."""
+        for parameter, state in self.optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                    raise RuntimeError(f"{name} of a weight is {tuple(value.shape)} and not {tuple(parameter.shape)}")
 
     def _gathered(self, mine: Any) -> list[Any]:
         """Return every process's state."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
+import io
 import math
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,6 +145,18 @@ def as_record(run: Run, rows: Sequence[Result], command: str, precision: str) ->
     )
 
 
+def _add(path: Path, data: bytes) -> None:
+    """Add bytes to the end of a file at once, or leave it as it was."""
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(before)
+            raise
+
+
 def append(path: Path, rows: Sequence[Result]) -> None:
     """Append rows to a CSV file, which is made with its header if there is none.
 
@@ -154,11 +169,12 @@ def append(path: Path, rows: Sequence[Result]) -> None:
             with path.open(newline="", encoding="utf-8") as file:
                 if next(csv.reader(file), header) != header:
                     raise ValueError
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if file.tell() == 0:
-                writer.writerow(header)
-            writer.writerows(dataclasses.astuple(row) for row in rows)
+        lines = io.StringIO(newline="")
+        writer = csv.writer(lines)
+        if not path.exists() or path.stat().st_size == 0:
+            writer.writerow(header)
+        writer.writerows(dataclasses.astuple(row) for row in rows)
+        _add(path, lines.getvalue().encode("utf-8", "backslashreplace"))
     except (ValueError, csv.Error):  # of decoding, too
         raise invalid("--results must be a file of results", str(path), "Choose another.") from None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -10,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recurdrop.errors import invalid
 from recurdrop.records import Point, write_json
 from recurdrop.tables import identity
 from recurdrop.tasks.base import Part, Score, Task
-from recurdrop.train.checkpoint import read_checkpoint
-from recurdrop.train.fit import BEST, CHECKPOINT, Fitted, fit
+from recurdrop.train.best import BEST, load_weights, read_best
+from recurdrop.train.checkpoint import checkpoint_digest, read_checkpoint
+from recurdrop.train.fit import CHECKPOINT, Fitted, fit
+from recurdrop.train.lock import is_empty, only_process
 from recurdrop.train.recipe import Recipe, from_tables
 
 DEFAULT_OUT = Path("recurdrop-runs")
@@ -67,20 +70,21 @@ class Run:
         )
         file, elsewhere = run.folder / ABOUT, "Choose another folder with --out."
         if file.exists():
-            if _read(file)["about"] != run.about:
-                value = f"{run.folder}, whose settings, data or seed differ"
-                raise invalid("--out must be a new folder, or hold this very run", value, elsewhere)
+            run._check_bound(elsewhere)
             return run
-        if run.folder.is_dir() and any(path.name != f"{ABOUT}.part" for path in run.folder.iterdir()):
+        if run.folder.is_dir() and not is_empty(run.folder):
             raise invalid("--out must be a new folder, or hold this very run", str(run.folder), elsewhere)
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
             where = None if source is None else str(source.resolve())
             bound = {"about": run.about, "name": recipe.name, "seed": seed, "data": where}
-            write_json(file, {**bound, "recipe": recipe.tables()})
+            with only_process(run.folder):
+                if not file.exists():
+                    write_json(file, {**bound, "recipe": recipe.tables()})
         except OSError as error:
             value = f"{run.folder} ({error.strerror})"
             raise invalid("--out must be a folder that can be written", value, elsewhere) from None
+        run._check_bound(elsewhere)  # to this run, also where two processes came at once
         return run
 
     @classmethod
@@ -109,6 +113,11 @@ class Run:
             )
         return run
 
+    def _check_bound(self, remedy: str) -> None:
+        if _read(self.folder / ABOUT)["about"] != self.about:
+            value = f"{self.folder}, whose settings, data or seed differ"
+            raise invalid("--out must be a new folder, or hold this very run", value, remedy)
+
     @property
     def about(self) -> str:
         """A digest of everything that the weights depend on."""
@@ -130,22 +139,45 @@ class Run:
         """Return the scores after each epoch so far.
 
         Raises:
-            ValueError: no checkpoint yet.
+            ValueError: no checkpoint yet, or one that is damaged.
         """
-        saved = read_checkpoint(self.folder / CHECKPOINT, self.about)
-        return [Point(*values) for values in saved["recurdrop"]["curve"]]
+        return [Point(*values) for values in self._saved()["curve"]]
 
     def model(self) -> nn.Module:
         """Return the model with its best weights, in evaluation mode.
 
         Raises:
-            ValueError: no epoch has had a validation loss yet.
+            ValueError: no epoch has had a validation loss yet, or weights that are not those of the checkpoint.
         """
-        if not (self.folder / BEST).exists():
+        weights = self._best()
+        if not weights:
             raise invalid("a run has weights once an epoch has a validation loss", str(self.folder), "Train it first.")
         model = self.task.build(self.recipe.model)
-        model.load_state_dict(read_checkpoint(self.folder / BEST, self.about))
+        load_weights(model, weights, self.folder / BEST)
         return model.eval()
+
+    def _best(self) -> dict[str, Tensor]:
+        """Return the weights that the checkpoint names; without a checkpoint, those that were kept of the run."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return read_best(self.folder, self.about, {})[0]
+        while True:
+            digest = checkpoint_digest(path)
+            try:
+                return read_best(self.folder, self.about, self._saved())[0]
+            except ValueError:
+                if checkpoint_digest(path) == digest:
+                    raise  # else the run, which is in training, has gone on between the two files
+
+    def _saved(self) -> dict[str, Any]:
+        """Return what the checkpoint says of the run."""
+        path = self.folder / CHECKPOINT
+        state = read_checkpoint(path, self.about)
+        saved = state.get("recurdrop") if isinstance(state, dict) else None
+        curve = saved.get("curve") if isinstance(saved, dict) else None
+        if not isinstance(saved, dict) or not isinstance(curve, list) or not all(map(_is_point, curve)):
+            raise invalid("a checkpoint must hold the curve of its run", str(path), "Put back the one of this run.")
+        return saved
 
     def score(self, part: Part, *, samples: int = 0) -> tuple[Score, Mapping[str, float]]:
         """Return the score of the best weights on a part, and the measures that take longer."""
@@ -156,6 +188,11 @@ class Run:
 def _about(recipe: Recipe, task: Task[Any, Any], seed: int) -> str:
     settings = ", ".join(map(identity, (recipe.data, recipe.model, recipe.training)))
     return hashlib.sha256(f"({recipe.kind!r}, {settings}, {task.sha256!r}, {seed})".encode()).hexdigest()
+
+
+def _is_point(values: Any) -> bool:
+    numbers = isinstance(values, tuple | list) and len(values) == len(dataclasses.fields(Point))
+    return numbers and all(isinstance(value, int | float) for value in values)
 
 
 def _read(file: Path) -> dict[str, Any]:
