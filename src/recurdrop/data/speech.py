@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 import tarfile
-import wave
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from recurdrop.data.wav import decode
 from recurdrop.errors import invalid
 
 ARCHIVE = "fsdd.tar.gz"
@@ -35,7 +34,7 @@ class Recordings:
         rate: samples a second, the same in all.
         labels: what is said, sorted.
         files: the files' names, sorted.
-        waves: samples in [-1, 1), (N_i,) float32 each.
+        waves: samples in [-1, 1) where the file holds whole numbers, (N_i,) float32 each.
         targets: for each recording the place of its label, (R,) int64.
         parts: "train", "valid" and "test": places of their recordings.
     """
@@ -48,42 +47,6 @@ class Recordings:
     waves: tuple[NDArray[np.float32], ...]
     targets: NDArray[np.int64]
     parts: Mapping[str, NDArray[np.int64]]
-
-
-def decode(data: bytes, name: str) -> tuple[NDArray[np.float32], int]:
-    """Read a wav file: 8 or 16 bits PCM, one channel.
-
-    Args:
-        data: the file.
-        name: what messages call it.
-
-    Returns:
-        Samples in [-1, 1), (N,) float32, and how many there are a second.
-
-    Raises:
-        ValueError: no wav file, of another kind, cut off or empty.
-    """
-    remedy = "Convert it, e.g. with ffmpeg -i IN -ac 1 -c:a pcm_s16le OUT.wav."
-    try:
-        with wave.open(io.BytesIO(data)) as file:
-            channels, width, rate, frames = file.getparams()[:4]
-            raw = file.readframes(frames)
-    except wave.Error as error:
-        raise invalid("a recording must be a PCM wav file", f"{name} ({error})", remedy) from None
-    except EOFError:
-        raise invalid("a wav file must be whole", name, "Copy it again.") from None
-    if channels != 1:
-        raise invalid("a wav file must have one channel", f"{name} with {channels}", remedy)
-    if width not in (1, 2):
-        raise invalid("a wav file must have 8 or 16 bits a sample", f"{name} with {8 * width}", remedy)
-    if len(raw) != frames * width:
-        raise invalid(
-            "a wav file must be whole", f"{name} with {len(raw) // width} of {frames} samples", "Copy it again."
-        )
-    if not frames:
-        raise invalid("a recording must have samples", name, "Leave it out.")
-    samples = np.frombuffer(raw, "<i2") / 32768 if width == 2 else np.frombuffer(raw, np.uint8) / 128 - 1
-    return samples.astype(np.float32), rate
 
 
 def read_wave(path: Path, rate: int) -> NDArray[np.float32]:
@@ -146,7 +109,7 @@ def _contents(source: Path) -> dict[str, bytes]:
         found = _members(source / ARCHIVE)
     elif source.is_dir():
         top = source / "recordings" if (source / "recordings").is_dir() else source
-        paths = [path for path in top.rglob("*") if path.suffix.lower() == ".wav" and path.is_file()]
+        paths = [path for path in top.rglob("*") if _is_recording(path.name) and path.is_file()]
         found = {path.relative_to(top).as_posix(): path.read_bytes() for path in paths}
     else:
         raise invalid("recordings must be a folder or a .tar.gz file that exists", str(source), "Check the path.")
@@ -157,6 +120,11 @@ def _contents(source: Path) -> dict[str, bytes]:
     while all(len(name.parts) > 1 for name in wanted) and len({name.parts[0] for name in wanted}) == 1:
         wanted = {PurePosixPath(*name.parts[1:]): data for name, data in wanted.items()}
     return {str(name): wanted[name] for name in sorted(wanted, key=str)}
+
+
+def _is_recording(name: str) -> bool:
+    """Return whether a file is a wav file by its name; hidden ones, such as macOS keeps beside files, are not."""
+    return name.lower().endswith(".wav") and not name.startswith(".")
 
 
 def _left_out(folder: str) -> bool:
@@ -170,7 +138,7 @@ def _members(path: Path) -> dict[str, bytes]:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
-                if name.suffix.lower() != ".wav" or member.isdir():
+                if not _is_recording(name.name) or member.isdir():
                     continue
                 if not member.isfile() or name.is_absolute() or ".." in name.parts or member.size > _LARGEST:
                     rule = f"an archive's wav files must be plain files inside it, of {_LARGEST >> 20} MiB at most"
