@@ -80,8 +80,11 @@ def test_site_that_the_cell_lacks() -> None:
 
 def test_layers_that_are_not_ours_and_models_without_any() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.GRU(2, 2))
-    assert str(rd.describe(model)) == "no noise\nnote: 1 is GRU, not a layer of recurdrop"
-    assert str(rd.describe(nn.LSTM(2, 2))) == "no noise\nnote: the model is LSTM, not a layer of recurdrop"
+    assert str(rd.describe(model)) == "no noise\nnote: no noise: 1 is GRU of torch; give it noise with rd.regularize"
+    assert (
+        str(rd.describe(nn.LSTM(2, 2)))
+        == "no noise\nnote: no noise: the model is LSTM of torch; give it noise with rd.regularize"
+    )
     assert str(rd.describe(nn.Linear(2, 2))) == "no noise"
 
 

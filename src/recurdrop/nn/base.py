@@ -15,6 +15,7 @@ from recurdrop.methods.base import Method
 from recurdrop.nn.dynamo import allow_tracing
 from recurdrop.nn.pace import outruns_torch
 from recurdrop.nn.sequences import Layout, read
+from recurdrop.nn.torch_tools import TorchTools
 from recurdrop.ops.contract import CELL, Call, Mode, Result, Weights
 from recurdrop.ops.dispatch import check_backend, run
 from recurdrop.plan import DROPOUT_ARGUMENT, LayerPlan, active, plan_layers
@@ -61,7 +62,7 @@ else:
     _Base = object
 
 
-class Regularized(_Base):
+class Regularized(TorchTools, _Base):
     """Mixin over torch's recurrent layers; everything that is not noise is torch's.
 
     Attributes:

@@ -10,6 +10,7 @@ from torch import nn
 from recurdrop.errors import BackendError
 from recurdrop.methods.base import Method
 from recurdrop.nn.base import Regularized
+from recurdrop.nn.convert import why_left_alone
 from recurdrop.ops.contract import Problem
 from recurdrop.ops.dispatch import choose
 from recurdrop.plan import LayerPlan, Noise, active
@@ -81,8 +82,8 @@ def describe(model: nn.Module) -> Description:
         if isinstance(module, Regularized):
             uses += _uses(name, module)
             notes += _notes(name, module)
-        elif isinstance(module, nn.RNNBase):
-            notes.append(f"{name or 'the model'} is {type(module).__qualname__}, not a layer of recurdrop")
+        elif why := why_left_alone(name, module):
+            notes.append(f"no noise: {why}")
     return Description(tuple(uses), tuple(notes))
 
 

@@ -38,6 +38,8 @@ class GRU(Regularized, nn.GRU):
         UndefinedSiteError: a method that GRU can't have.
     """
 
+    torch_layer = nn.GRU
+
     def __init__(self, *args: Any, noise: NoiseLike = None, backend: str = "auto", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._attach(noise, backend)

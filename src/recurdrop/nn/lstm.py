@@ -38,6 +38,8 @@ class LSTM(Regularized, nn.LSTM):
         UndefinedSiteError: a method that LSTM can't have.
     """
 
+    torch_layer = nn.LSTM
+
     def __init__(self, *args: Any, noise: NoiseLike = None, backend: str = "auto", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._attach(noise, backend)

@@ -35,6 +35,8 @@ class RNN(Regularized, nn.RNN):
         UndefinedSiteError: a method that RNN can't have.
     """
 
+    torch_layer = nn.RNN
+
     def __init__(self, *args: Any, noise: NoiseLike = None, backend: str = "auto", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._attach(noise, backend)
