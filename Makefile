@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SEEN := $(VENV)/.installed
 BENCHED := $(VENV)/.bench-installed
+DOCUMENTED := $(VENV)/.docs-installed
 DOWNSTREAM ?= .venv-downstream
 CORE := $(wildcard src/recurdrop/ops/native/*.cpp src/recurdrop/ops/native/*.h)
 
-.PHONY: compare test lint format docs bench downstream clean
+.PHONY: compare test lint format pages docs wheel bench downstream clean
 
 compare: $(SEEN)  ## train one small model with each method in turn on Python's own English prose, and rank them
 	$(BIN)/recurdrop compare
@@ -24,8 +25,18 @@ format: $(SEEN)  ## mend format and style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(SEEN)  ## make the pages of methods and public names from the code
+pages: $(SEEN)  ## make the pages of methods and public names from the code
 	$(BIN)/python docs/generate.py
+
+docs: pages $(DOCUMENTED)  ## and all pages into a site with search, build/site/index.html; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(DOCUMENTED): $(SEEN)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "recurdrop[docs]"
+	touch $(DOCUMENTED)
+
+wheel: $(SEEN)  ## build the sdist and the wheel into dist/, and prove both in fresh environments
+	$(BIN)/python .ci/prove_packages.py
 
 bench: $(BENCHED)  ## check, then time training steps against torch.nn and peers; ARGS="--only packed" for a part
 	$(BIN)/python -m benchmarks --json runs/benchmarks.json $(ARGS)

@@ -71,7 +71,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test holds that these are 
     from recurdrop.uncertainty.predict import mc_predict as mc_predict
     from recurdrop.uncertainty.prediction import Prediction as Prediction
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME: dict[str, tuple[str, ...]] = {
     "errors": ("BackendError", "UndefinedSiteError"),
