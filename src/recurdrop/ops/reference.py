@@ -58,7 +58,7 @@ def run(call: Call) -> Result:
 
 
 def _lstm(x: Tensor, state: State, w: Weights, m: Masks) -> State:
-    """a_k = W_k (x ⊙ M_input^k) + b_k + U_k (h' ⊙ M_recurrent^k) + b'_k; see DESIGN, one step with every site."""
+    """a_k = W_k (x ⊙ M_input^k) + b_k + U_k (h' ⊙ M_recurrent^k) + b'_k; all of it stands in docs/equations.md."""
     h, c = state
     if c is None:
         raise TypeError("an LSTM has a cell state c")
