@@ -80,6 +80,13 @@ def _edit(path: Path, **changes: object) -> None:
         {"metric": "MAE"},
         {"metric": {"name": "MAE", "of": 1}},
         {"step_seconds": ["x"]},
+        {"task": 5},
+        {"seed": "2"},
+        {"seed": True},
+        {"config": []},
+        {"metric": {"name": 5}},
+        {"metric": {"name": "MAE", "digits": 10**9}},
+        {"curve": [{"update": 1, "train": "1", "valid": 1.0, "train_metric": 1.0, "valid_metric": 1.0}]},
     ],
 )
 def test_a_record_that_is_not_of_the_schema_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
@@ -128,3 +135,9 @@ def test_which_value_is_better_follows_from_the_metric() -> None:
     assert error.better(1.0, 2.0) and not error.better(2.0, 1.0) and not error.better(1.0, 1.0)
     assert accuracy.better(2.0, 1.0) and not accuracy.better(1.0, 2.0)
     assert not error.better(math.nan, 1.0) and not accuracy.better(math.nan, 1.0)
+
+
+def test_nested_json_is_no_record(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("[" * 100_000 + "]" * 100_000)
+    with pytest.raises(ValueError, match="a run record must be JSON"):
+        records.read(tmp_path / "r.json")

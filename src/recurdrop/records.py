@@ -17,6 +17,8 @@ from recurdrop.errors import invalid
 SCHEMA = 2
 NONE = "none"
 """The label of the runs without regularization."""
+_MOST_DIGITS = 17
+_KINDS: dict[str, Any] = {"str": str, "int": int, "float": int | float, "bool": bool, "dict": dict}
 _LEFT_OVER = re.compile(r".+\.(json|safetensors|png|html)(\.\d+)?\.part")
 
 
@@ -215,7 +217,7 @@ def read(path: Path) -> RunRecord:
     remedy = "Remove the file, and the run is done again."
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise invalid("a run record must be JSON", str(path), remedy) from None
     try:
         if data.pop("schema") != SCHEMA:
@@ -224,9 +226,23 @@ def read(path: Path) -> RunRecord:
         seconds = tuple(map(float, data["step_seconds"]))
         record = RunRecord(**{**data, "metric": Metric(**data["metric"]), "curve": curve, "step_seconds": seconds})
         record.best  # noqa: B018  (an empty curve has none)
+        _check_types(record)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError):
         raise invalid(f"a run record must have schema {SCHEMA} and its fields", str(path), remedy) from None
     return record
+
+
+def _check_types(record: RunRecord) -> None:
+    """Raise a `TypeError` where a field is of another type than its class says."""
+    parts: tuple[RunRecord | Metric | Point, ...] = (record, record.metric, *record.curve)
+    for part in parts:
+        for field in dataclasses.fields(part):
+            kind = _KINDS.get(str(field.type).partition("[")[0], object)
+            value = getattr(part, field.name)
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                raise TypeError(field.name)
+    if not 0 <= record.metric.digits <= _MOST_DIGITS:
+        raise ValueError(record.metric.digits)
 
 
 def _number(value: Any) -> Any:

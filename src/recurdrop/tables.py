@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_LONGEST = 100
+"""Characters of a value that a message shows."""
 
 
 def read_settings(cls: type[T], table: Mapping[str, Any], where: str, problems: list[str]) -> T | None:
@@ -33,7 +35,7 @@ def read_settings(cls: type[T], table: Mapping[str, Any], where: str, problems: 
         elif _fits(value, hints[key]):
             values[key] = _converted(value, hints[key])
         else:
-            problems.append(f"{where}.{key} must be {type_name(hints[key])}; got {value!r}")
+            problems.append(f"{where}.{key} must be {type_name(hints[key])}; got {_shown(value)}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in table:
@@ -108,11 +110,22 @@ def _fits(value: Any, hint: Any) -> bool:
             if isinstance(value, list | tuple) and all(_fits(item, get_args(choice)[0]) for item in value):
                 return True
         elif choice is float:
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if isinstance(value, int | float) and not isinstance(value, bool) and _has_bits(value):
                 return True
-        elif isinstance(value, choice) and isinstance(value, bool) == (choice is bool):
+        elif isinstance(value, choice) and isinstance(value, bool) == (choice is bool) and _has_bits(value):
             return True
     return False
+
+
+def _has_bits(value: Any) -> bool:
+    """Return whether a number is none of those that TOML can write and no computer computes with."""
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a line can hold it."""
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 def _converted(value: Any, hint: Any) -> Any:

@@ -52,7 +52,7 @@ def get(name: str) -> type[Method]:
 def _value(text: str) -> object:
     try:
         return [ast.literal_eval(part) for part in text.split("/")] if "/" in text else ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 

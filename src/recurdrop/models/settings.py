@@ -151,9 +151,12 @@ class TrainingSettings:
         for name in ("lr", "clip", "divisor"):
             if not getattr(self, name) > 0:
                 raise invalid(f"{name} must be above 0", getattr(self, name), "Give e.g. 1.")
+        for name in ("lr", "divisor"):
+            if math.isinf(getattr(self, name)):
+                raise invalid(f"{name} must be finite", getattr(self, name), "Give e.g. 1.")
         for name in _NOT_BELOW_0:
-            if not getattr(self, name) >= 0:
-                raise invalid(f"{name} must be 0 or more", getattr(self, name), "Leave it out for none.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise invalid(f"{name} must be 0 or more, and finite", getattr(self, name), "Leave it out for none.")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from recurdrop.tasks.base import Task
 from recurdrop.train.best import load_weights
 from recurdrop.train.environment import machine, one_thread, versions
 from recurdrop.train.fit import fit
+from recurdrop.train.limits import check_model
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ class Setup:
         Raises:
             ValueError: settings that don't fit together, or a method that doesn't suit the model.
         """
+        settings = self.noisy(label)
+        check_model(self.task, settings)
         with torch.random.fork_rng(devices=[]):
-            return self.task.build(self.noisy(label))
+            return self.task.build(settings)
 
     def config(self) -> dict[str, Any]:
         """Return all settings but the noise, as JSON can hold them, by the names that `--set` takes."""

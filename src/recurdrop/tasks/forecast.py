@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recurdrop.data.inside import check_inside
 from recurdrop.data.series import Series, Times, check_split, interval, prepare
 from recurdrop.data.tables import content, located, read_table
 from recurdrop.data.windows import WindowBatches, Windows, spread_over
@@ -75,6 +76,8 @@ class ForecastData:
     steps_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
+        if self.file is not None:
+            check_inside("file", self.file, nested=True)
         self.windows()
         check_split(self.split)
         if not all(map(math.isfinite, self.sentinels)):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from recurdrop.data.inside import check_inside
 from recurdrop.data.music import KEYS, Music, read_music
 from recurdrop.data.tables import located
 from recurdrop.errors import invalid
@@ -38,6 +39,10 @@ class MusicData:
     """
 
     file: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.file is not None:
+            check_inside("file", self.file, nested=True)
 
 
 @dataclass(frozen=True)

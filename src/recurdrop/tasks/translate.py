@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 import recurdrop as rd
 from recurdrop.data import parallel
+from recurdrop.data.inside import check_inside
 from recurdrop.data.pairs import (
     BOS,
     EOS,
@@ -65,6 +66,8 @@ class TranslateData:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("source_language", "target_language"):
+            check_inside(name, getattr(self, name), nested=False)
         if self.source_language == self.target_language:
             raise invalid("two languages must be named", self.target_language, "Change target_language.")
         for name in ("min_count", "max_length"):

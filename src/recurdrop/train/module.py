@@ -190,6 +190,9 @@ class Training(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the curve; what the start of training would undo waits for `on_train_start`."""
+        for key in ("state_dict", "optimizer_states", "loops"):
+            if not checkpoint.get(key):
+                raise KeyError(key)  # Lightning would begin it anew without a word
         self._saved = checkpoint["recurdrop"]
         if self._saved["processes"] != self.trainer.world_size:
             rule = f"a run of {self._saved['processes']} processes goes on with as many"

@@ -14,6 +14,7 @@ from recurdrop.models.settings import TrainingSettings
 from recurdrop.recipes import tomllib
 from recurdrop.tables import closest, plain, read_settings
 from recurdrop.tasks.base import OPTIONAL, Task
+from recurdrop.train.limits import fits_in_memory
 
 _TEXTS = ("task", "source", "against")
 """Keys of a recipe outside its tables."""
@@ -72,7 +73,8 @@ class Recipe:
         """
         if source is None and self.task.needs_data:
             raise invalid(f"{self.kind} needs data", "none", "Give a file or folder.")
-        return self.task.load(source, self.data)  # type: ignore[arg-type]
+        with fits_in_memory("data", self.data):
+            return self.task.load(source, self.data)  # type: ignore[arg-type]
 
     def tables(self) -> dict[str, Any]:
         """Return the recipe as `from_tables` takes it."""
@@ -141,7 +143,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise invalid("a recipe must be a file that can be read", f"{path} ({error.strerror})", "Check it.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise invalid("a recipe must be TOML", f"{path} ({error})", "Mend the file.") from None
 
 
@@ -154,6 +156,10 @@ def _change(found: dict[str, Any], change: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except RecursionError:
+        raise invalid(
+            "a change's value must be a plain one", f"{change[:60]}…", "Write e.g. training.lr=0.5."
+        ) from None
     table = found.setdefault(part, {})
     if not isinstance(table, dict):
         raise invalid("a change is of a key in a table", change, "Write e.g. training.lr=0.5.")

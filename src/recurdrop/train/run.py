@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from recurdrop.errors import invalid
@@ -20,11 +20,20 @@ from recurdrop.tasks.base import Part, Score, Task
 from recurdrop.train.best import BEST, load_weights, read_best
 from recurdrop.train.checkpoint import checkpoint_digest, read_checkpoint
 from recurdrop.train.fit import CHECKPOINT, Fitted, fit
+from recurdrop.train.limits import check_model
 from recurdrop.train.lock import is_empty, only_process
 from recurdrop.train.recipe import Recipe, from_tables
 
 DEFAULT_OUT = Path("recurdrop-runs")
 ABOUT = "run.json"
+_KEYS: dict[str, tuple[type, ...]] = {
+    "about": (str,),
+    "name": (str,),
+    "seed": (int,),
+    "data": (str, types.NoneType),
+    "recipe": (dict,),
+}
+"""What `run.json` holds."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +68,7 @@ class Run:
             ValueError: data or settings of the model that won't do, or a folder that holds something else.
         """
         task = recipe.load(source)
-        with torch.random.fork_rng(devices=[]):
-            task.build(recipe.model)
+        check_model(task, recipe.model)
         run = cls(
             recipe,
             task,
@@ -152,6 +160,7 @@ class Run:
         weights = self._best()
         if not weights:
             raise invalid("a run has weights once an epoch has a validation loss", str(self.folder), "Train it first.")
+        check_model(self.task, self.recipe.model)
         model = self.task.build(self.recipe.model)
         load_weights(model, weights, self.folder / BEST)
         return model.eval()
@@ -197,9 +206,13 @@ def _is_point(values: Any) -> bool:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if not {"about", "name", "seed", "data", "recipe"} <= found.keys():
-            raise KeyError
-    except (ValueError, KeyError, AttributeError):
-        raise invalid("run.json must be that of a run", str(file), "Give another folder.") from None
-    return found
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise invalid("run.json must be JSON", str(file), "Give another folder.") from None
+    wrong = "an object" if not isinstance(found, dict) else ""
+    for key, kinds in _KEYS.items() if isinstance(found, dict) else ():
+        if not isinstance(found.get(key, ...), kinds) or isinstance(found.get(key), bool):
+            wrong = wrong or f"its key {key!r}"
+    if wrong:
+        raise invalid("run.json must be that of a run", f"{file}, where {wrong} is not", "Give another folder.")
+    return dict(found)
