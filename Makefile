@@ -29,7 +29,7 @@ pages: $(SEEN)  ## make the pages of methods and public names from the code
 	$(BIN)/python docs/generate.py
 
 docs: pages $(DOCUMENTED)  ## and all pages into a site with search, build/site/index.html; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(DOCUMENTED): $(SEEN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "recurdrop[docs]"
