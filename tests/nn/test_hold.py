@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -168,12 +169,11 @@ def test_gradients_flow_and_layers_are_let_go() -> None:
     with rd.hold_masks(layer) as held:
         layer(x)[0].sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.parameters())
-    from recurdrop.nn import hold
-
-    count = len(hold._HELD)
+    assert held_by(layer) is None
+    kept = weakref.ref(layer)
     del layer, held
     gc.collect()
-    assert len(hold._HELD) == count == 0
+    assert kept() is None
 
 
 def test_compiled_models_are_refused() -> None:

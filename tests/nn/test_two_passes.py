@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import recurdrop as rd
+from recurdrop.nn.mask_pairs import MaskPairs
 
 V, E, H, T, B = 20, 6, 7, 5, 3
 IDS = torch.randint(V, (T, B), generator=torch.Generator().manual_seed(0))
@@ -88,16 +89,21 @@ class Seen(NamedTuple):
 def spy(model: Model, **options: Any) -> dict[str, Seen]:
     """Run two passes and return the masks that each part was given."""
     seen: dict[str, list[Any]] = {}
-    hooks = []
-    for name in ("words", "encoder", "rnn", "locked"):
+    names = {getattr(model, name): name for name in ("words", "encoder", "rnn", "locked")}
 
-        def note(module: nn.Module, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
-            seen.setdefault(name, []).append(kwargs.get("masks", kwargs.get("mask")))
+    def noted(draw: Any) -> Any:
+        def drawn(self: MaskPairs, module: nn.Module, input: Any) -> Any:
+            masks = draw(self, module, input)
+            if module in names:
+                seen.setdefault(names[module], []).append(masks)
+            return masks
 
-        hooks.append(getattr(model, name).register_forward_hook(note, with_kwargs=True))
-    rd.two_passes(model, IDS, state(), **options)
-    for hook in hooks:
-        hook.remove()
+        return drawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MaskPairs, "first", noted(MaskPairs.first))
+        patch.setattr(MaskPairs, "second", noted(MaskPairs.second))
+        rd.two_passes(model, IDS, state(), **options)
     return {name: Seen(*calls) for name, calls in seen.items()}
 
 

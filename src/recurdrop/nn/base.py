@@ -13,6 +13,7 @@ from recurdrop.errors import invalid
 from recurdrop.masks import Sizes, check_masks, constants, draw, draw_key
 from recurdrop.methods.base import Method
 from recurdrop.nn.dynamo import allow_tracing
+from recurdrop.nn.given_masks import given_masks
 from recurdrop.nn.pace import outruns_torch
 from recurdrop.nn.sequences import Layout, read
 from recurdrop.nn.torch_tools import TorchTools
@@ -320,6 +321,8 @@ class Regularized(TorchTools, _Base):
     ) -> Any:
         if details not in (False, True, "raw"):
             raise invalid('details must be True, False or "raw"', details, "Give True for all of them.")
+        if masks is None and self.training:
+            masks = given_masks(self, input)
         if lengths is None and masks is None and not details and self._is_plain(input):
             return super().forward(input) if hx is None else super().forward(input, hx)
         self.check_input(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from recurdrop.errors import invalid
 from recurdrop.masks import seeded, seeds
 from recurdrop.nn.base import Regularized
+from recurdrop.nn.given_masks import giving
 from recurdrop.nn.mask_layout import side_by_side, sizes_of
 from recurdrop.nn.noise_module import NoiseModule
 from recurdrop.plan import active
@@ -79,20 +81,21 @@ class Record:
         return batch
 
 
-_HELD: WeakKeyDictionary[nn.Module, Record] = WeakKeyDictionary()
+_HELD: ContextVar[Mapping[nn.Module, Record]] = ContextVar("held")
+_NOTHING: Mapping[nn.Module, Record] = {}
 
 
 class HeldMasks:
     """What `hold_masks` gives: `redraw()` takes new masks, for the next episode or stream."""
 
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
+    def __init__(self, modules: Sequence[nn.Module], generator: torch.Generator | None = None) -> None:
         self.records: dict[nn.Module, Record] = {}
-        self._modules = modules
+        self._modules, self._generator = modules, generator
         self.redraw()
 
     def redraw(self) -> None:
-        """Take new masks; the batch size may change with it. One integer is taken from torch's generator."""
-        fresh = seeds(len(self._modules), seeded(*seeds(1))) if self._modules else []
+        """Take new masks; the batch size may change with it. One integer is taken from the generator."""
+        fresh = seeds(len(self._modules), seeded(*seeds(1, self._generator))) if self._modules else []
         for module, seed in zip(self._modules, fresh, strict=True):
             record = self.records.setdefault(module, Record(seed))
             record.seed, record.examples = seed, None
@@ -166,33 +169,23 @@ def refuse_compiled(model: nn.Module) -> None:
 
 @contextmanager
 def holding(records: dict[nn.Module, Record]) -> Iterator[None]:
-    """Let modules hold these records, and afterwards what they held before."""
-    before = {module: _HELD.get(module) for module in records}
-    _HELD.update(records)
-    hooks = [module.register_forward_pre_hook(_give, with_kwargs=True) for module in records]
+    """Let modules hold these records in this thread, and afterwards what they held before."""
+    token = _HELD.set({**_HELD.get(_NOTHING), **records})
     try:
-        yield
+        with giving(_held_masks):
+            yield
     finally:
-        for hook in hooks:
-            hook.remove()
-        for module, record in before.items():
-            if record is None:
-                del _HELD[module]
-            else:
-                _HELD[module] = record
+        _HELD.reset(token)
 
 
 def held_by(module: nn.Module) -> Record | None:
     """Return what a module holds now."""
-    return _HELD.get(module)
+    return _HELD.get(_NOTHING).get(module)
 
 
-def _give(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    name = "mask" if isinstance(module, NoiseModule) else "masks"
-    record = _HELD.get(module)
-    if record is None or not module.training or kwargs.get(name) is not None or not is_noisy(module):
-        return None
-    return args, {**kwargs, name: record.masks(module, args[0] if args else kwargs["input"])}
+def _held_masks(module: nn.Module, input: Any) -> Any:
+    record = held_by(module)
+    return None if record is None or not is_noisy(module) else record.masks(module, input)
 
 
 def examples_in(module: Any, input: Tensor | PackedSequence) -> int | None:

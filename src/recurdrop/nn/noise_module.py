@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from recurdrop.errors import invalid
 from recurdrop.methods.base import real
+from recurdrop.nn.given_masks import given_masks
 
 Sequences = Tensor | PackedSequence
 
@@ -55,6 +56,8 @@ class NoiseModule(nn.Module):
 
     def _mask(self, input: Sequences, given: Tensor | None, shape: torch.Size) -> Tensor | None:
         """Return the mask given if it broadcasts to `shape`, else a drawn one in training, else None."""
+        if given is None and self.training:
+            given = given_masks(self, input)
         if given is None:
             return self.sample_mask(input) if self.training else None
         fits = given.dim() <= len(shape)

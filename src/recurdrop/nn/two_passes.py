@@ -12,9 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.rnn import PackedSequence
 
 from recurdrop.errors import invalid
-from recurdrop.nn.base import Regularized
-from recurdrop.nn.hold import masked_modules
-from recurdrop.nn.mask_pairs import Drawn, MaskPairs
+from recurdrop.nn.given_masks import giving
+from recurdrop.nn.mask_pairs import MaskPairs
 
 Share = str | nn.Module | Iterable[str | nn.Module]
 Dims = int | None | tuple[int | None, ...]
@@ -62,9 +61,9 @@ def two_passes(
     if not share:
         return model(*args, **kwargs), model(*args, **kwargs)
     pairs = MaskPairs(model, share)
-    with _giving(model, pairs.first):
+    with giving(pairs.first):
         first = model(*args, **kwargs)
-    with _giving(model, pairs.second):
+    with giving(pairs.second):
         again = model(*args, **kwargs)
     pairs.finish()
     return first, again
@@ -108,7 +107,7 @@ def two_passes_at_once(
     if len(sizes) != 1:
         raise invalid("the arguments must have one number of examples", sorted(sizes), "Give their axes in in_dims.")
     (batch,) = sizes
-    with _giving(model, lambda module, input: pairs.joined(module, input, batch)):
+    with giving(lambda module, input: pairs.joined(module, input, batch)):
         output = model(*given, **kwargs)
 
     def half(y: Tensor, dim: int, start: int) -> Tensor:
@@ -123,25 +122,6 @@ def two_passes_at_once(
 
 def _tuple(share: Share) -> tuple[str | nn.Module, ...]:
     return (share,) if isinstance(share, str | nn.Module) else tuple(share)
-
-
-@contextmanager
-def _giving(model: nn.Module, masks: Callable[[nn.Module, Any], Drawn]) -> Iterator[None]:
-    """Give masks to every call of a layer or module of ours that is in training mode and has none."""
-
-    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        name = "masks" if isinstance(module, Regularized) else "mask"
-        if not module.training or kwargs.get(name) is not None:
-            return None
-        drawn = masks(module, args[0] if args else kwargs["input"])
-        return None if drawn is None else (args, {**kwargs, name: drawn})
-
-    hooks = [m.register_forward_pre_hook(before, with_kwargs=True) for m in masked_modules(model)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @contextmanager

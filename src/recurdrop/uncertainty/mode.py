@@ -13,6 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from recurdrop.nn.base import Regularized
 from recurdrop.nn.hold import is_noisy
 from recurdrop.nn.noise_module import NoiseModule
+from recurdrop.uncertainty.thread_modes import thread_modes
 
 
 @contextmanager
@@ -21,8 +22,9 @@ def mc_dropout(model: nn.Module, *, also: Iterable[type[nn.Module]] = ()) -> Ite
 
     Noise is: the recurrent layers and modules of this library; torch's dropout modules, with their subclasses;
     `dropout=` of torch's recurrent layers. Everything else is in evaluation mode, BatchNorm among it. Noise stays on if
-    the model is put into evaluation mode inside the context, as trainers do before they predict. When the context
-    ends, by an error too, every module has the mode it had before. Contexts may be nested.
+    the model is put into evaluation mode inside the context, as trainers do before they predict. All this holds in the
+    thread that enters the context: others may run the same model meanwhile in the mode that it has, or with noise in
+    contexts of their own. Contexts may be nested.
 
     Each pass then is one sample from the model's approximate posterior (Gal & Ghahramani 2016, arXiv:1512.05287,
     sec. 3; for layers with masks fixed over time). Average the probabilities of several, not their logarithms;
@@ -37,26 +39,12 @@ def mc_dropout(model: nn.Module, *, also: Iterable[type[nn.Module]] = ()) -> Ite
         UserWarning: nothing in the model makes noise, so that all passes are equal.
     """
     kinds = (Regularized, NoiseModule, _DropoutNd, nn.RNNBase, *also)
-    modes = {module: module.training for module in model.modules()}
-    if not any(_makes_noise(module) or isinstance(module, tuple(also)) for module in modes):
+    modules = list(model.modules())
+    if not any(_makes_noise(module) or isinstance(module, tuple(also)) for module in modules):
         text = f"nothing in {type(model).__name__} makes noise: all its samples are equal. Give it some, e.g. with"
         warnings.warn(f"{text} rd.regularize(model, rd.Variational(recurrent=0.2)).", UserWarning, stacklevel=3)
-    handles = []
-    try:
-        for module in modes:
-            module.training = isinstance(module, kinds)
-            if module.training:
-                handles.append(module.register_forward_pre_hook(_switch_on, prepend=True))
+    with thread_modes({module: isinstance(module, kinds) for module in modules}):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, training in modes.items():
-            module.training = training
-
-
-def _switch_on(module: nn.Module, args: Any) -> None:
-    module.training = True
 
 
 def _makes_noise(module: Any) -> bool:

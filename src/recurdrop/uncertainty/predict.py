@@ -26,6 +26,7 @@ from recurdrop.nn.noise_module import NoiseModule
 from recurdrop.uncertainty.batches import batch_of, joined, repeated, rows_of
 from recurdrop.uncertainty.mode import mc_dropout
 from recurdrop.uncertainty.prediction import Prediction
+from recurdrop.uncertainty.thread_modes import watching
 
 Output = Literal["values", "logits", "log_probs", "probs"]
 ROWS = 1024
@@ -46,6 +47,7 @@ def mc_predict(
     chunk: int | None = None,
     keep: bool = True,
     also: Iterable[type[nn.Module]] = (),
+    generator: torch.Generator | None = None,
 ) -> Prediction:
     """Predict by Monte-Carlo dropout: mean and spread over samples of the model's noise.
 
@@ -81,6 +83,9 @@ def mc_predict(
         chunk: samples of a pass at most. None: as many as have 1024 examples together, at least one.
         keep: whether to return the samples; without them memory does not grow with S.
         also: as for `mc_dropout`.
+        generator: gives the one integer from which the masks of layers and modules of ours are drawn; torch's default
+            CPU generator if None. Threads that share that one get its numbers in no certain order, so give each call a
+            generator of its own where several threads predict and results must repeat.
 
     Returns:
         A `Prediction`, which unpacks as mean, std, samples. Half precision is averaged in float32.
@@ -102,7 +107,7 @@ def mc_predict(
     if any(is_noisy(module) and is_shared_by_batch(module) for module in model.modules()):
         size = 1
     moments, kept, states = _Moments(), [], []
-    with torch.no_grad(), mc_dropout(model, also=also), _sampling(model, samples) as records:
+    with torch.no_grad(), mc_dropout(model, also=also), _sampling(model, samples, generator) as records:
         for start in range(0, samples, size):
             count = min(size, samples - start)
             for record, each in records:
@@ -110,7 +115,7 @@ def mc_predict(
             given = repeated(args, in_dims, count)
             if state is not None:
                 given.append(rows_of(state, start * batch, count * batch, samples * batch))
-            with _checking(model, count * batch):
+            with _checking(count * batch):
                 returned = model(*given)
             values = _samples(returned, select, axis, count, batch, output, class_dim)
             moments.add(values)
@@ -127,10 +132,12 @@ def mc_predict(
 
 
 @contextmanager
-def _sampling(model: nn.Module, samples: int) -> Iterator[list[tuple[Record, list[int]]]]:
+def _sampling(
+    model: nn.Module, samples: int, generator: torch.Generator | None
+) -> Iterator[list[tuple[Record, list[int]]]]:
     """Hold the masks of all modules that hold none yet; yield each record with the seeds of its samples."""
     modules = masked_modules(model)
-    new = HeldMasks([module for module in modules if held_by(module) is None])
+    new = HeldMasks([module for module in modules if held_by(module) is None], generator)
     with holding(new.records):
         records = [record for module in modules if (record := held_by(module)) is not None]
         try:
@@ -141,10 +148,12 @@ def _sampling(model: nn.Module, samples: int) -> Iterator[list[tuple[Record, lis
 
 
 @contextmanager
-def _checking(model: nn.Module, rows: int) -> Iterator[None]:
+def _checking(rows: int) -> Iterator[None]:
     """Refuse a pass in which a layer has another batch than the samples': in_dims is then wrong."""
 
     def check(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not isinstance(layer, nn.RNNBase | NoiseModule):
+            return
         batch = examples_in(layer, args[0] if args else kwargs["input"])
         if batch is not None and batch % rows:
             raise invalid(
@@ -153,13 +162,8 @@ def _checking(model: nn.Module, rows: int) -> Iterator[None]:
                 "Give the axis of examples as in_dims: 1 for (T, B, F), 0 for (B, T, F). See to its batch_first.",
             )
 
-    layers = [module for module in model.modules() if isinstance(module, nn.RNNBase | NoiseModule)]
-    hooks = [layer.register_forward_pre_hook(check, with_kwargs=True, prepend=True) for layer in layers]
-    try:
+    with watching(check):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _samples(
