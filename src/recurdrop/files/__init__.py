@@ -1,0 +1,1 @@
+"""What files hold, whatever program wrote them."""
