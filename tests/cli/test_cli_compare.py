@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,15 @@ def test_each_kind_has_defaults(kind: str) -> None:
     assert recipe.kind == kind
     assert (recipe.training.optimizer, recipe.training.schedule) == ("adam", "falling")
     assert recipe.model.noise == ()
+
+
+def test_a_worker_that_is_ended_from_outside_is_one_line(
+    recurdrop: Run, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: Any) -> None:
+        raise BrokenProcessPool
+
+    monkeypatch.setattr("recurdrop.study.compare.Comparison.run", end)
+    found = recurdrop("compare", text, *SMALL, "--out", "o")
+    assert found.code == 2
+    assert "ended from outside, as systems do where memory runs out; 0 of" in found.err.splitlines()[-1]

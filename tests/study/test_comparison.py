@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from recurdrop.study.compare import Comparison, default_methods, parse_methods
 from recurdrop.study.pool import Job, run_all
 from recurdrop.study.setup import Setup
 from recurdrop.tasks.base import Part, Score
+from recurdrop.train.lock import only_process
 
 METHODS = parse_methods("zaremba,locked:0.1")
 
@@ -273,3 +276,38 @@ def test_a_curriculum_is_compared_with_none(tmp_path: Path) -> None:
     plain = made_setup().run(NONE, 1, lambda _: None)[0]
     assert runs[NONE].curve == plain.curve
     assert runs["zaremba"].curve != made_setup().run("zaremba", 1, lambda _: None)[0].curve
+
+
+def test_another_process_in_the_folder_is_named_before_anything_is_trained(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_process(comparison.folder.path), pytest.raises(ValueError, match=f"where process {os.getpid()} on"):
+        comparison.run(0, ignore)
+    assert comparison.finished() == []
+    comparison.run(0, ignore)
+    with only_process(comparison.folder.path):
+        comparison.run(0, ignore)  # there is nothing left to do, and finished runs may always be read
+
+
+def test_a_full_disk_keeps_the_runs_before_and_the_rest_ends_as_it_would_have(
+    comparison: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, written = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        fsync(descriptor)
+        written.append(descriptor)
+        if len(written) == 4:  # weights and record of the first run, weights of the second
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*seed1\.json'"):
+            comparison.run(0, ignore)
+    assert len(comparison.finished()) == 1
+    comparison.run(0, ignore)
+    whole = Comparison.prepare(made_setup(), METHODS, 2, tmp_path / "whole")
+    whole.run(0, ignore)
+    for label in METHODS:
+        mine, other = (made.folder.load_weights(label, 1) for made in (comparison, whole))
+        assert all(torch.equal(mine[name], other[name]) for name in other)

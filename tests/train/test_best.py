@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -148,3 +150,28 @@ def test_weights_of_another_model_are_refused_by_name(change: Any, said: str) ->
     assert "\n" not in str(raised.value)
     with pytest.raises(ValueError, match="weight is missing, bias is missing"):
         load_weights(model, 5, "best.safetensors")
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+def test_a_full_disk_ends_a_run_that_then_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    task, training = language(tmp_path), settings(epochs=3)
+    whole = fit(task, MODEL, training, seed=1)
+    fsync, written = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        fsync(descriptor)
+        written.append(descriptor)
+        if len(written) == nth:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*(best-next|checkpoint)\.safetensors'"):
+            fit(task, MODEL, training, seed=1, folder=tmp_path / "run", about="x", every=1e9)
+    assert not list((tmp_path / "run").glob("*.part"))
+    again = fit(task, MODEL, training, seed=1, folder=tmp_path / "run", about="x", every=1e9)
+    assert equal(dict(again.model.state_dict()), dict(whole.model.state_dict()))
+    assert equal(again.best, whole.best)
+    assert repr(again.curve) == repr(whole.curve)

@@ -73,6 +73,8 @@ def compare(
     """
     flags = {name: value for name, value in locals().items() if name in {*KEYS, *COMMON}}
     need("lightning", "safetensors", "matplotlib", "jinja2")
+    from concurrent.futures.process import BrokenProcessPool
+
     from recurdrop.report import html
     from recurdrop.study.compare import Comparison, default_methods, parse_methods
     from recurdrop.study.folder import slug
@@ -93,16 +95,22 @@ def compare(
         with bad_input():
             _run(comparison, cores() if workers is None else workers)
     except KeyboardInterrupt:
-        done, total = len(comparison.finished()), len(comparison.methods) * seeds
-        kept = f"{done} of {total} runs are kept in {folder}"
-        warn(f"stopped; {kept}, the same command goes on from there.")
+        warn(f"stopped; {_kept(comparison)}, the same command goes on from there.")
         raise SystemExit(INTERRUPTED) from None
+    except BrokenProcessPool:
+        why = "a process that trained was ended from outside, as systems do where memory runs out"
+        fail(f"{why}; {_kept(comparison)}. The same command goes on from there; lower --workers if it happens again.")
     with bad_input():
         rows = comparison.conclude()
     command = shlex.join(["recurdrop", *sys.argv[1:]])
     names = {label: slug(label) for label in comparison.methods}
     page = html.write(folder, rows, comparison.finished(), command, names)
     _show(rows, comparison.finished()[0], page)
+
+
+def _kept(comparison: Comparison) -> str:
+    total = len(comparison.methods) * len(comparison.seeds)
+    return f"{len(comparison.finished())} of {total} runs are kept in {comparison.folder.path}"
 
 
 def _run(comparison: Comparison, workers: int) -> None:

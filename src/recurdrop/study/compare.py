@@ -143,10 +143,16 @@ class Comparison:
         Raises:
             ValueError: another process works in the folder.
         """
+        if not self._left():  # a folder that is only read may be somebody else's, or read-only
+            return
         with only_process(self.folder.path):
-            done = {(record.method, record.seed) for record in self.finished()}
-            jobs = [Job(label, seed) for seed in self.seeds for label in self.methods if (label, seed) not in done]
+            jobs = self._left()
             run_all(jobs, self.setup, self.folder, min(workers, len(jobs)), on_epoch)
+
+    def _left(self) -> list[Job]:
+        """Return the runs that are not done, seed by seed."""
+        done = {(record.method, record.seed) for record in self.finished()}
+        return [Job(label, seed) for seed in self.seeds for label in self.methods if (label, seed) not in done]
 
     def conclude(self) -> list[Row]:
         """Rank finished runs and baselines; then, and only then, look at the test part, for the winner and none."""
