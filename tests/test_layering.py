@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "tables": set(),
     "recipes": set(),
     "models": {"errors", "nn", "methods", "optim", "recipes", "tables"},
-    "tasks": {"errors", "records", "data", "models", "nn", "methods", "uncertainty"},
+    "tasks": {"errors", "records", "tables", "data", "models", "nn", "methods", "uncertainty"},
     "train": {"errors", "records", "measured", "recipes", "tables", "tasks", "models", "optim", "schedules"},
     "study": {"errors", "records", "spread", "tasks", "models", "nn", "train", "methods"},
     "report": {"errors", "records", "measured", "spread"},

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurdrop.data.labelled_files import PARTS, Rows, read_rows
+from recurdrop.data.tokens import cut_words, normalized
 from recurdrop.errors import invalid
 
 PADDING, UNKNOWN = 0, 1
@@ -20,7 +21,7 @@ LEAST = 10
 """Rows that each class needs where validation is cut off."""
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?\d+")
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_WORD = r"[^\W_]+(?:['’][^\W_]+)*"
 Ids = NDArray[np.int64]
 I = TypeVar("I", np.int32, np.int64)
 
@@ -43,6 +44,7 @@ class LabelledText:
     """Labelled texts, split and numbered.
 
     Attributes:
+        cut: how texts are cut into words, one of `tokens.WORDS`.
         name: of the file or folder.
         sha256: of labels and texts as they were read.
         words: the vocabulary; a word's number is its place. 0 is padding, 1 stands for unknown words.
@@ -66,17 +68,18 @@ class LabelledText:
     valid: Labelled
     test: Labelled
     report: Mapping[str, int]
+    cut: str = "auto"
 
     def numbered(self, texts: Sequence[str]) -> list[Ids]:
         """Return the word numbers of other texts; of one without words, none."""
         numbers = {word: i for i, word in enumerate(self.words)}
-        found = ([numbers.get(word, UNKNOWN) for word in words_of(text)] for text in texts)
+        found = ([numbers.get(word, UNKNOWN) for word in words_of(text, self.cut)] for text in texts)
         return [_cut(np.array(ids, dtype=np.int64), self.max_length, self.keep) for ids in found]
 
 
-def words_of(text: str) -> list[str]:
+def words_of(text: str, words: str = "auto") -> list[str]:
     """Return the lower-case words of a text; punctuation and HTML's line breaks are left out."""
-    return _WORD.findall(_BREAK.sub(" ", text).lower())
+    return cut_words(normalized(_BREAK.sub(" ", text)), _WORD, words)
 
 
 def load(
@@ -89,6 +92,7 @@ def load(
     keep: str = "last",
     valid: float = 0.1,
     seed: int = 0,
+    words: str = "auto",
 ) -> LabelledText:
     """Read, split and number labelled texts.
 
@@ -105,16 +109,17 @@ def load(
         keep: which of them where there are more: "last", as Keras's `pad_sequences` unless told otherwise, or "first".
         valid: the share that validates; of a single file, as much again tests.
         seed: of the cut.
+        words: how texts are cut into words, one of `tokens.WORDS`.
 
     Raises:
         ValueError: files or columns are missing or damaged, one class only, a class with fewer than 10 rows to cut
             from, a part without rows, a class that training lacks.
     """
     read = read_rows(source, text=text, label=label)
-    rows = _numbered(read)
+    rows = _numbered(read, words)
     classes, y = _classes(rows, list(read), source)
     parts = _split(y, rows.part, list(read), valid, np.random.default_rng(seed), classes)
-    words, new = _vocabulary([rows.ids[i] for i in parts["train"]], rows.numbers, vocabulary)
+    known_words, new = _vocabulary([rows.ids[i] for i in parts["train"]], rows.numbers, vocabulary)
     known = {rows.texts[i] for i in parts["train"]}
     repeated = {f"{part} in train": sum(rows.texts[i] in known for i in parts[part]) for part in ("valid", "test")}
     made = {
@@ -122,7 +127,9 @@ def load(
         for part, places in parts.items()
     }
     report = {"empty": rows.empty, **repeated}
-    return LabelledText(source.name, _digest(read), words, classes, max_length, keep, **made, report=report)
+    return LabelledText(
+        source.name, _digest(read), known_words, classes, max_length, keep, **made, report=report, cut=words
+    )
 
 
 class _Numbered(NamedTuple):
@@ -145,7 +152,7 @@ class _Numbered(NamedTuple):
     empty: int
 
 
-def _numbered(read: Mapping[str, Rows]) -> _Numbered:
+def _numbered(read: Mapping[str, Rows], words: str) -> _Numbered:
     texts: list[str] = []
     ids: list[NDArray[np.int32]] = []
     labels: list[str] = []
@@ -153,7 +160,7 @@ def _numbered(read: Mapping[str, Rows]) -> _Numbered:
     numbers: dict[str, int] = {}
     for place, rows in enumerate(read.values()):
         for text, label in zip(rows.texts, rows.labels, strict=True):
-            found = [numbers.setdefault(word, len(numbers)) for word in words_of(text)]
+            found = [numbers.setdefault(word, len(numbers)) for word in words_of(text, words)]
             if found:
                 texts.append(text)
                 ids.append(np.array(found, dtype=np.int32))

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recurdrop.data.parallel import Pair, Parallel
+from recurdrop.data.tokens import close_up, cut_words, normalized
 from recurdrop.errors import invalid
 
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
-_TOKEN = re.compile(r"\d+(?:[.,]\d+)+|\w+(?:-\w+)*|(?<=\w)['’]\w+|[^\w\s]")
+_PIECE = r"\d+(?:[.,]\d+)+|\w+(?:-\w+)*|(?<=\w)['’]\w+|([^\w\s])"
 _NO_SPACE = re.compile(r" (?=['’]\w|[.,!?;:](?: |$))")
 
 
@@ -112,9 +113,9 @@ class Pairs:
     too_long: int
 
 
-def tokenize(sentence: str) -> list[str]:
+def tokenize(sentence: str, words: str = "auto") -> list[str]:
     """Split a sentence into lower-case words, numbers, `'s` and its like, and marks."""
-    return _TOKEN.findall(unescape(sentence).lower())
+    return cut_words(normalized(unescape(sentence)), _PIECE, words)
 
 
 def tokenize_like_moses(sentence: str) -> list[str]:
@@ -122,12 +123,14 @@ def tokenize_like_moses(sentence: str) -> list[str]:
     return [escape(token).replace("&#x27;", "&apos;") for token in tokenize(sentence)]
 
 
-def join(tokens: Iterable[str]) -> str:
+def join(tokens: Iterable[str], words: str = "auto") -> str:
     """Return tokens as a sentence that people read."""
-    return _NO_SPACE.sub("", unescape(" ".join(tokens)))
+    if words == "characters":
+        return unescape("".join(tokens))
+    return _NO_SPACE.sub("", close_up(unescape(" ".join(tokens)), words))
 
 
-def prepare(data: Parallel, *, min_count: int, max_length: int) -> Pairs:
+def prepare(data: Parallel, *, min_count: int, max_length: int, words: str = "auto") -> Pairs:
     """Number the words of sentence pairs.
 
     Vocabularies come from the training part.
@@ -136,11 +139,15 @@ def prepare(data: Parallel, *, min_count: int, max_length: int) -> Pairs:
         data: the sentences.
         min_count: how often a word must occur to be known.
         max_length: training pairs with more words on one side are left out; validation and test stay whole.
+        words: how sentences are cut that don't come as tokens, one of `tokens.WORDS`.
 
     Raises:
         ValueError: no training pair is short enough.
     """
-    split = str.split if data.tokenized else tokenize
+
+    def split(sentence: str) -> list[str]:
+        return sentence.split() if data.tokenized else tokenize(sentence, words)
+
     parts = {part: [(split(source), split(target)) for source, target in pairs] for part, pairs in data.parts.items()}
     long = [max(map(len, pair)) > max_length for pair in parts["train"]]
     if all(long):

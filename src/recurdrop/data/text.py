@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import re
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recurdrop.data.tokens import cut_words, normalized
 from recurdrop.errors import invalid
+from recurdrop.files.encoding import decode
 
 BUILTIN = "pydoc_data.topics"
 UNKNOWN, END = "<unk>", "<eos>"
 _MARKER = r"<[a-z]+>"
-_WORD = re.compile(rf"{_MARKER}|\w+(?:['’]\w+)*|([^\w\s])\1*")
+_WORD = rf"{_MARKER}|\w+(?:['’]\w+)*|([^\w\s])\1*"
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+_LINE_END = re.compile(r"\n")
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,24 @@ def read_bytes(path: Path, what: str = "TEXT") -> bytes:
 
 
 def read(path: Path) -> str:
-    """Read a UTF-8 text file, plain or gzip-compressed (`.gz`).
+    """Read a text in a form of Unicode; unlike `read_encoded`, refuse what could only be guessed.
+
+    Raises:
+        ValueError: as `read_encoded`, or the text is in another encoding.
+    """
+    text, encoding = read_encoded(path)
+    if not encoding.startswith("utf"):
+        where = f"{path}, which seems to be {encoding}"
+        raise invalid("TEXT must be UTF-8", where, f"Convert it: iconv -f {encoding} -t utf-8.")
+    return text
+
+
+def read_encoded(path: Path, encoding: str | None = None) -> tuple[str, str]:
+    """Read a text file, plain or gzip-compressed (`.gz`), and say in which encoding it is written.
+
+    Args:
+        path: of the file.
+        encoding: its name as Python knows it; None to detect it, as `decode` does.
 
     Raises:
         ValueError: the file is missing, a folder, unreadable, empty, or no text.
@@ -76,13 +98,10 @@ def read(path: Path) -> str:
     data = read_bytes(path)
     if not data.strip():
         raise invalid("TEXT must not be empty", str(path), "Give a file with text in it.")
-    if b"\0" in data:
+    text, name = decode(data, path, encoding)
+    if "\0" in text:
         raise invalid("TEXT must be plain text", f"{path}, which holds NUL bytes", "Export it as plain text first.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        where = f"{path}, which is not at byte {error.start}"
-        raise invalid("TEXT must be UTF-8", where, "Convert it, e.g. with iconv -t utf-8.") from None
+    return text, name
 
 
 def builtin() -> str:
@@ -99,22 +118,28 @@ def builtin() -> str:
     return "\n\n".join(kept.values())
 
 
-def tokenize(text: str) -> list[str]:
-    """Split a text into lower-case words and punctuation.
+def tokenize(text: str, words: str = "auto") -> Iterator[str]:
+    """Yield the lower-case words and punctuation of a text, read no further than they are asked for.
 
     `<unk>` and its like stay whole, a run of one punctuation mark is one token. `<eos>` ends each paragraph, or each
     line of a text without blank lines (one sentence a line).
+
+    Args:
+        text: the text.
+        words: how it is cut, one of `tokens.WORDS`.
     """
-    text = text.replace("\r\n", "\n").lower()
-    blocks = _BLANK_LINE.split(text) if _BLANK_LINE.search(text.strip()) else text.split("\n")
-    tokens: list[str] = []
-    for block in blocks:
-        words = [match.group() for match in _WORD.finditer(block)]
-        tokens += [*words, END] if words else []
-    return tokens
+    text = text.replace("\r\n", "\n")
+    between = _BLANK_LINE if _BLANK_LINE.search(text.strip()) else _LINE_END
+    start = 0
+    for end in itertools.chain(between.finditer(text), [None]):
+        block = text[start : end.start() if end else None]
+        start = end.end() if end else start
+        if tokens := cut_words(normalized(block), _WORD, words):
+            yield from tokens
+            yield END
 
 
-def prepare(text: str, name: str, *, vocabulary: int, tokens: int, least: int) -> Corpus:
+def prepare(text: str, name: str, *, vocabulary: int, tokens: int, least: int, words: str = "auto") -> Corpus:
     """Cut, split and number a text.
 
     The first `tokens` tokens are split 80/10/10 in order. The vocabulary is the most frequent words of the training
@@ -126,19 +151,20 @@ def prepare(text: str, name: str, *, vocabulary: int, tokens: int, least: int) -
         vocabulary: the most words to keep, `<unk>` included.
         tokens: the most tokens to use.
         least: the fewest tokens that each part needs.
+        words: how the text is cut, one of `tokens.WORDS`.
 
     Raises:
         ValueError: the text is too short.
     """
-    found = tokenize(text)[:tokens]
+    found = list(itertools.islice(tokenize(text, words), tokens))
     if len(found) // 10 < least:
         rule = f"TEXT must have at least {10 * least} tokens, so that 10 % of it can validate"
         raise invalid(rule, f"{name} with {len(found)}", "Give a longer text, or lower --batch or --window.")
     ends = len(found) * 8 // 10, len(found) * 9 // 10
     counts = Counter(found[: ends[0]])
     counts.pop(UNKNOWN, None)
-    words = (UNKNOWN, *(word for word, count in counts.most_common(vocabulary - 1) if count > 1))
-    numbers = {word: i for i, word in enumerate(words)}
+    known = (UNKNOWN, *(word for word, count in counts.most_common(vocabulary - 1) if count > 1))
+    numbers = {word: i for i, word in enumerate(known)}
     ids = np.array([numbers.get(token, 0) for token in found], dtype=np.int64)
     train, valid, test = np.split(ids, ends)
-    return Corpus(name, hashlib.sha256(text.encode()).hexdigest(), words, train, valid, test)
+    return Corpus(name, hashlib.sha256(text.encode()).hexdigest(), known, train, valid, test)

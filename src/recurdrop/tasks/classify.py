@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import recurdrop as rd
-from recurdrop.data.labelled import Ids, Labelled, LabelledText, load
+from recurdrop.data.labelled import UNKNOWN, Ids, Labelled, LabelledText, load
+from recurdrop.data.tokens import check_words, unknown_share
 from recurdrop.errors import invalid
 from recurdrop.models.classify import ClassifierSettings, SequenceClassifier
 from recurdrop.models.settings import TrainingSettings
+from recurdrop.tables import added_later
 from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task, by_length, shuffled
 
 POOL = 50
@@ -39,6 +41,8 @@ class ClassifyData:
         valid: the share of training that validates, where no validation part is given; of a single file, as much again
             tests.
         split_seed: of the cut, the same for all runs.
+        words: how text is cut: "auto" into words, emoji, and the characters of scripts without spaces; "characters"
+            into characters as readers count them; "spaces" at spaces alone.
 
     Raises:
         ValueError: a setting breaks its rule.
@@ -51,8 +55,10 @@ class ClassifyData:
     keep: str = "last"
     valid: float = 0.1
     split_seed: int = 0
+    words: str = added_later("auto")
 
     def __post_init__(self) -> None:
+        check_words(self.words)
         if self.vocabulary < 3:
             raise invalid("vocabulary must be 3 or more", self.vocabulary, "Give e.g. 20000.")
         if self.max_length < 1:
@@ -81,7 +87,9 @@ class ClassifyTask(Task[ClassifyData, ClassifierSettings]):
 
     def __init__(self, data: LabelledText) -> None:
         self.data = data
-        self.name, self.sha256, self.report = data.name, data.sha256, data.report
+        self.name, self.sha256 = data.name, data.sha256
+        unknown = float((np.concatenate(data.valid.texts) == UNKNOWN).mean())
+        self.report = {**data.report, "unknown words": unknown_share(unknown)}
         counts = {part: len(getattr(data, part).labels) for part in ("train", "valid", "test")}
         self.sizes = {**counts, "vocabulary": len(data.words), "classes": len(data.classes)}
 
@@ -98,6 +106,7 @@ class ClassifyTask(Task[ClassifyData, ClassifierSettings]):
                 keep=data.keep,
                 valid=data.valid,
                 seed=data.split_seed,
+                words=data.words,
             )
         )
 

@@ -18,13 +18,15 @@ from torch.nn import functional as F
 
 import recurdrop as rd
 from recurdrop.data.streams import Streams
-from recurdrop.data.text import BUILTIN, END, UNKNOWN, Corpus, builtin, prepare, read, tokenize
+from recurdrop.data.text import BUILTIN, END, UNKNOWN, Corpus, builtin, prepare, read_encoded, tokenize
+from recurdrop.data.tokens import check_words, close_up, unknown_share
 from recurdrop.data.words import WHERE, read_set
 from recurdrop.errors import invalid
 from recurdrop.models.build import build
 from recurdrop.models.language import cross_entropy, detached
 from recurdrop.models.settings import ModelSettings, TrainingSettings
 from recurdrop.models.stack import LanguageStack
+from recurdrop.tables import added_later
 from recurdrop.tasks.base import OPTIONAL, PARTS, Batch, Metric, Part, Score, Step, Task
 
 PROSE = "prose"
@@ -41,6 +43,9 @@ class LanguageData:
         vocabulary: the most words of prose to keep; the rest is `<unk>`.
         tokens: the most tokens of prose to use; 0 for all.
         random_start: whether each epoch starts at a place of its own within the first window.
+        words: how text is cut: "auto" into words, emoji, and the characters of scripts without spaces; "characters"
+            into characters as readers count them; "spaces" at spaces alone.
+        encoding: of the text, as Python names it; "" to detect it.
 
     Raises:
         ValueError: a setting breaks its rule.
@@ -50,8 +55,11 @@ class LanguageData:
     vocabulary: int = 10_000
     tokens: int = 0
     random_start: bool = False
+    words: str = added_later("auto")
+    encoding: str = added_later("")
 
     def __post_init__(self) -> None:
+        check_words(self.words)
         if self.set not in (PROSE, *WHERE):
             raise invalid(f"set must be one of {', '.join((PROSE, *WHERE))}", self.set, "Choose one of them.")
         if self.vocabulary < 2:
@@ -95,9 +103,16 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
         """Read a set's folder, or a text; no source means the prose inside Python, or a set from `datasets`."""
         if data.set != PROSE:
             return cls(read_set(data.set, source), data)
-        text, name = (builtin(), BUILTIN) if source is None else (read(source), source.name)
-        tokens = data.tokens or len(text)
-        return cls(prepare(text, name, vocabulary=data.vocabulary, tokens=tokens, least=EVALUATION_STREAMS + 1), data)
+        if source is None:
+            text, encoding, name = builtin(), "utf-8", BUILTIN
+        else:
+            (text, encoding), name = read_encoded(source, data.encoding or None), source.name
+        least, tokens = EVALUATION_STREAMS + 1, data.tokens or 2 * len(text)
+        corpus = prepare(text, name, vocabulary=data.vocabulary, tokens=tokens, least=least, words=data.words)
+        task = cls(corpus, data)
+        guess = {} if encoding == "utf-8" else {"encoding": f"{encoding} (--set data.encoding=… says otherwise)"}
+        task.report = {**guess, "unknown words": unknown_share(float((corpus.valid == 0).mean()))}
+        return task
 
     def build(self, model: ModelSettings) -> LanguageStack:
         """Make a model whose vocabulary is the text's."""
@@ -163,7 +178,7 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
         elif self.data.set in CHARACTERS:
             parts = list(text.encode().decode("latin-1"))  # a symbol is a byte
         else:
-            parts = tokenize(text)[:-1] if self.data.set == PROSE else text.split()
+            parts = list(tokenize(text, self.data.words))[:-1] if self.data.set == PROSE else text.split()
         found = [places.get(part, unknown) for part in parts]
         if None in found:
             missing = parts[found.index(None)]
@@ -177,7 +192,9 @@ class LanguageTask(Task[LanguageData, ModelSettings]):
             return "".join(parts).replace("_", " ").strip()
         if self.data.set in CHARACTERS:
             return "".join(parts).encode("latin-1").decode(errors="replace").strip()
-        return re.sub(" ?\n ?", "\n", " ".join(parts)).strip()
+        if self.data.set == PROSE and self.data.words == "characters":
+            return "".join(parts).strip()
+        return re.sub(" ?\n ?", "\n", close_up(" ".join(parts), self.data.words)).strip()
 
     def start(self) -> int:
         """Return the number of what ends a sentence, or of what comes nearest to it, to write after."""

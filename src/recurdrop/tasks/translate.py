@@ -31,10 +31,12 @@ from recurdrop.data.pairs import (
     tokenize,
     tokenize_like_moses,
 )
+from recurdrop.data.tokens import check_words, unknown_share
 from recurdrop.errors import invalid
 from recurdrop.models.beam import beam_search
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.models.translate import EncoderDecoder, TranslateModel
+from recurdrop.tables import added_later
 from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task, by_length, shuffled
 from recurdrop.tasks.bleu import bleu
 
@@ -54,6 +56,8 @@ class TranslateData:
         min_count: how often a word must occur in the training part to be known.
         max_length: the most words of a training sentence, and of a translation with its end.
         split_seed: of the split of files that are not split yet.
+        words: how text is cut: "auto" into words, emoji, and the characters of scripts without spaces; "characters"
+            into characters as readers count them; "spaces" at spaces alone.
 
     Raises:
         ValueError: a setting breaks its rule.
@@ -64,8 +68,10 @@ class TranslateData:
     min_count: int = 2
     max_length: int = 50
     split_seed: int = 0
+    words: str = added_later("auto")
 
     def __post_init__(self) -> None:
+        check_words(self.words)
         for name in ("source_language", "target_language"):
             check_inside(name, getattr(self, name), nested=False)
         if self.source_language == self.target_language:
@@ -99,12 +105,18 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
             "dropped": dropped,
             "too_long": pairs.too_long,
         }
+        valid = pairs.parts["valid"]
+        sides = {"unknown words of the source": valid.source, "unknown words of the target": valid.target}
+        self.report = {
+            side: unknown_share(float((rows == UNK).sum() / max(1, (rows > BOS).sum() + (rows == UNK).sum())))
+            for side, rows in sides.items()
+        }
 
     @classmethod
     def load(cls, source: Path, data: TranslateData) -> TranslateTask:
         """Read what `recurdrop.data.parallel.read` reads."""
         read = parallel.read(source, data.source_language, data.target_language, seed=data.split_seed)
-        pairs = prepare(read, min_count=data.min_count, max_length=data.max_length)
+        pairs = prepare(read, min_count=data.min_count, max_length=data.max_length, words=data.words)
         return cls(pairs, data, name=read.name, sha256=read.sha256, dropped=read.dropped)
 
     def build(self, model: TranslateModel) -> EncoderDecoder:
@@ -155,7 +167,7 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
         found = {}
         for name, beam in (("BLEU", 1), ("BLEU with a beam of 5", 5)):
             tokens = self._decode(model, sources, beam)
-            hypotheses = [" ".join(words) if self.pairs.tokenized else join(words) for words in tokens]
+            hypotheses = [" ".join(words) if self.pairs.tokenized else join(words, self.data.words) for words in tokens]
             found[name] = bleu(hypotheses, sentences.references, tokenized=self.pairs.tokenized).score
         return found
 
@@ -179,9 +191,10 @@ class TranslateTask(Task[TranslateData, TranslateModel]):
         Raises:
             ValueError: a beam below 1.
         """
-        split = tokenize_like_moses if self.pairs.tokenized else tokenize
-        sources = [self.pairs.source.numbers(split(sentence)) for sentence in sentences]
-        return [join(words) for words in self._decode(model, sources, beam)]
+        cut = self.data.words
+        tokens = [tokenize_like_moses(s) if self.pairs.tokenized else tokenize(s, cut) for s in sentences]
+        sources = [self.pairs.source.numbers(sentence) for sentence in tokens]
+        return [join(words, cut) for words in self._decode(model, sources, beam)]
 
     def _slice(self, part: Part) -> Sentences:
         """Return a part; of "train" as many pairs as validate, from its beginning."""
