@@ -15,6 +15,7 @@ from recurdrop.methods.base import Method
 from recurdrop.nn.dynamo import allow_tracing
 from recurdrop.nn.given_masks import given_masks
 from recurdrop.nn.pace import outruns_torch
+from recurdrop.nn.parametrized import WeightsReadOnce, weights_evaluated_once
 from recurdrop.nn.sequences import Layout, read
 from recurdrop.nn.torch_tools import TorchTools
 from recurdrop.ops.contract import CELL, Call, Mode, Result, Weights
@@ -63,7 +64,7 @@ else:
     _Base = object
 
 
-class Regularized(TorchTools, _Base):
+class Regularized(WeightsReadOnce, TorchTools, _Base):
     """Mixin over torch's recurrent layers; everything that is not noise is torch's.
 
     Attributes:
@@ -125,7 +126,8 @@ class Regularized(TorchTools, _Base):
         """
         sources = (source for plan in self.plans() for at_site in plan.values() for source in at_site)
         if self._initial is None and any(s.law == "mixture" and s.reference is None for s in sources):
-            self._initial = {name: p.detach().clone() for name, p in self.named_parameters() if "weight" in name}
+            weights = {name: self._weight(name) for name in self._flat_weights_names if "weight" in name}
+            self._initial = {name: weight.detach().clone() for name, weight in weights.items() if weight is not None}
 
     def _make_plans(self, methods: tuple[Method, ...]) -> list[LayerPlan]:
         return plan_layers(
@@ -143,21 +145,8 @@ class Regularized(TorchTools, _Base):
         return tuple(part + suffix for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"))
 
     def _weights(self, layer: int, direction: int) -> Weights:
-        w_ih, w_hh, b_ih, b_hh, w_hr = (getattr(self, name, None) for name in self._names(layer, direction))
+        w_ih, w_hh, b_ih, b_hh, w_hr = (self._weight(name) for name in self._names(layer, direction))
         return Weights(cast(Tensor, w_ih), cast(Tensor, w_hh), b_ih, b_hh, w_hr)
-
-    @property
-    def _flat_weights(self) -> list[Tensor | None]:
-        # torch keeps a list beside the parameters, which goes stale when a weight is reparametrized; this one can't.
-        return [getattr(self, name, None) for name in self._flat_weights_names]
-
-    @_flat_weights.setter
-    def _flat_weights(self, weights: list[Tensor | None]) -> None:
-        del weights
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.__dict__.pop("_flat_weights", None)
 
     @property
     def directions(self) -> int:
@@ -193,7 +182,7 @@ class Regularized(TorchTools, _Base):
                     continue
                 self.take_reference()
                 initial = cast(dict[str, Tensor], self._initial)
-                initial[name] = initial[name].to(getattr(self, name).device)  # the layer may have moved since
+                initial[name] = initial[name].to(self._any_weight.device)  # the layer may have moved since
                 found[site] = initial[name]
         return found
 
@@ -201,7 +190,7 @@ class Regularized(TorchTools, _Base):
         plans = self.plans()
         if not any(active(plan, training=True) for plan in plans):
             return (Masks(),) * (self.num_layers * self.directions)
-        weight, key = self._weights(0, 0).w_hh, draw_key(generator)
+        weight, key = self._any_weight, draw_key(generator)
         return tuple(
             draw(
                 plan,
@@ -253,7 +242,7 @@ class Regularized(TorchTools, _Base):
             return masks
         if self.training:
             return self._draw(time, batch, None)
-        weight = self._weights(0, 0).w_hh
+        weight = self._any_weight
         plain = [constants(plan, dtype=weight.dtype, device=weight.device) for plan in self.plans()]
         return tuple(masks for masks in plain for _ in range(self.directions))
 
@@ -312,6 +301,17 @@ class Regularized(TorchTools, _Base):
         return torch.promote_types(h0.dtype, dtype) if self.cell == "GRU" and kind == "cpu" else dtype
 
     def _forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None,
+        lengths: Tensor | list[int] | None,
+        masks: Sequence[Masks] | None,
+        details: WhichDetails,
+    ) -> Any:
+        with weights_evaluated_once(self):
+            return self._run(input, hx, lengths, masks, details)
+
+    def _run(
         self,
         input: Tensor | PackedSequence,
         hx: State | None,

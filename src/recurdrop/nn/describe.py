@@ -125,7 +125,7 @@ def _backend(layer: Regularized, plan: LayerPlan) -> str:
     in_loop = tuple(site for site in live if SITES[site].in_loop)
     gated = layer.cell != "RNN" and any("gate" in noise.axes for noise in live.get("input", ()))
     per_example = any("batch" in n.axes for site in ("weight_ih", "weight_hh") for n in live.get(site, ()))
-    weight = layer._weights(0, 0).w_hh
+    weight = layer._any_weight
     problem = Problem(layer._mode, weight.dtype, weight.device.type, in_loop, gated, per_example, False, False)
     try:
         return choose(problem, layer.backend).name
