@@ -150,8 +150,9 @@ def test_ctrl_c_inside_a_command_is_one_line(recurdrop: Run, monkeypatch: pytest
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
-def test_a_reader_that_goes_is_no_error() -> None:
-    with subprocess.Popen([*COMMAND, "methods"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+@pytest.mark.parametrize("words", [["methods"], ["recipes", "zaremba-small"]], ids=["flushed", "buffered"])
+def test_a_reader_that_goes_is_no_error(words: list[str]) -> None:
+    with subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
