@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # for editors and type checkers; a test holds that these are 
     from recurdrop.nn.hold import hold_masks as hold_masks
     from recurdrop.nn.lstm import LSTM as LSTM
     from recurdrop.nn.rnn import RNN as RNN
+    from recurdrop.nn.saving import safe_globals as safe_globals
     from recurdrop.nn.two_passes import two_passes as two_passes
     from recurdrop.nn.two_passes import two_passes_at_once as two_passes_at_once
     from recurdrop.optim.decay import ZarembaLR as ZarembaLR
@@ -92,6 +93,7 @@ _HOME: dict[str, tuple[str, ...]] = {
     "nn.hold": ("HeldMasks", "hold_masks"),
     "nn.lstm": ("LSTM",),
     "nn.rnn": ("RNN",),
+    "nn.saving": ("safe_globals",),
     "nn.two_passes": ("two_passes", "two_passes_at_once"),
     "optim.decay": ("ZarembaLR", "decoupled_decay_"),
     "optim.ntasgd": ("NTASGD",),
