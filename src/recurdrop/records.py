@@ -81,6 +81,7 @@ class RunRecord:
         machine: platform, processor threads used, backend of the recurrent layers.
         curve: loss and metric after each epoch.
         step_seconds: time of each optimizer update.
+        account: what was read, and what was done about it, by what it is of.
     """
 
     task: str
@@ -97,6 +98,7 @@ class RunRecord:
     machine: dict[str, str | int]
     curve: tuple[Point, ...]
     step_seconds: tuple[float, ...]
+    account: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def best(self) -> Point:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from recurdrop.files.reading import Reading
 from recurdrop.report import trigger_plot
 from recurdrop.train.run import Run
 from waves import wav
@@ -35,17 +36,21 @@ def classify(_: object, texts: Sequence[str], *, samples: int) -> torch.Tensor:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Make every folder a run of a kind, with a task that says what is known."""
-    trigger = SimpleNamespace(mel=SimpleNamespace(rate=RATE, step=10), detect=lambda *_: (np.array([0.1, 0.9]), [0.08]))
+    trigger = SimpleNamespace(
+        mel=SimpleNamespace(rate=RATE, step=10), detect=lambda *_: (np.array([0.1, 0.9]), [0.08]), report={}
+    )
     tasks = {
-        "forecast": SimpleNamespace(forecast=forecast),
-        "translate": SimpleNamespace(translate=translate),
-        "classify": SimpleNamespace(classify=classify, data=SimpleNamespace(classes=("full", "empty"))),
+        "forecast": SimpleNamespace(forecast=forecast, series=SimpleNamespace(scale=1.0), report={}),
+        "translate": SimpleNamespace(translate=translate, report={}),
+        "classify": SimpleNamespace(classify=classify, data=SimpleNamespace(classes=("full", "empty")), report={}),
         "trigger": trigger,
         "speech": trigger,
     }
 
     def of(kind: str) -> None:
-        recipe = SimpleNamespace(kind=kind, data=SimpleNamespace(target="y", threshold=0.5, text="said"))
+        recipe = SimpleNamespace(
+            kind=kind, data=SimpleNamespace(target="y", threshold=0.5, text="said", **vars(Reading()))
+        )
         found = SimpleNamespace(recipe=recipe, task=tasks[kind], model=lambda: SimpleNamespace(stride=4))
         monkeypatch.setattr(Run, "open", lambda *_: found)
 
@@ -149,3 +154,21 @@ def test_tables_of_every_form_give_their_texts(recurdrop: Command, run: Callable
     rows = list(csv.reader(io.StringIO(found.out)))
     assert [row[-1] for row in rows] == ["text", "good", "", "a\tfine film", "dull"]
     assert [row[0] for row in rows] == ["label", "full", "empty", "full", "full"]
+
+
+def test_a_text_that_a_spreadsheet_would_run_is_made_harmless(
+    run: Callable[[str], None], recurdrop: Command, tmp_path: Path
+) -> None:
+    run("translate")
+    (tmp_path / "a.txt").write_text("=cmd|' /c calc'!a1\n-1.5\n@sum\nplain\n")
+    result = recurdrop("predict", "r", tmp_path / "a.txt")
+    rows = list(csv.reader(io.StringIO(result.out)))[1:]
+    assert [row[0] for row in rows] == ["'=cmd|' /c calc'!a1", "-1.5", "'@sum", "plain"]
+
+
+def test_numbers_are_printed_with_the_digits_that_tell_them_apart() -> None:
+    from recurdrop.cli.predict import _exact, _rounded
+
+    assert [_exact(x) for x in (1234567.25, 3.0, 1e200)] == ["1234567.25", "3", "1e+200"]
+    assert _rounded(1234567.2512, 1e-5 * 0.3) == "1234567.2512"
+    assert _rounded(0.123456789, 1e-5) == "0.123457"

@@ -53,7 +53,11 @@ def test_one_file_gives_three_parts_with_the_same_share_of_each_class(tmp_path: 
     }
     again, other = load(table(tmp_path, labels, texts, name)), load(table(tmp_path, labels, texts, name), seed=1)
     assert again.train.labels.tolist() == data.train.labels.tolist() != other.train.labels.tolist()
-    assert data.report == {"empty": 0, "valid in train": 0, "test in train": 0}
+    assert {key: data.report[key] for key in data.report if "table" not in key} == {
+        "empty": 0,
+        "valid in train": 0,
+        "test in train": 0,
+    }
 
 
 def test_every_row_is_in_one_part_with_its_label(tmp_path: Path) -> None:
@@ -77,7 +81,11 @@ def test_the_vocabulary_is_the_most_frequent_words_of_training(tmp_path: Path) -
     assert data.train.texts[0].tolist() == [2, 2, 2, 3, 3, 1, 4, 4]
     assert data.train.texts[0].dtype == data.train.labels.dtype == np.int64
     assert [ids.tolist() for ids in data.numbered(["B, A! z", ""])] == [[3, 2, 1], []]
-    assert data.report == {"empty": 0, "valid in train": 2, "test in train": 0}
+    assert {key: data.report[key] for key in data.report if "table" not in key} == {
+        "empty": 0,
+        "valid in train": 2,
+        "test in train": 0,
+    }
 
 
 def test_a_word_that_occurs_once_in_training_is_unknown(tmp_path: Path) -> None:
@@ -119,7 +127,11 @@ def test_rows_without_text_or_label_are_left_out_and_counted(tmp_path: Path) -> 
 
 def test_texts_of_validation_and_test_that_training_has_are_counted(tmp_path: Path) -> None:
     data = load(table(tmp_path, ["a", "b"] * 50, ["same text", "other one"] * 50))
-    assert data.report == {"empty": 0, "valid in train": 10, "test in train": 10}
+    assert {key: data.report[key] for key in data.report if "table" not in key} == {
+        "empty": 0,
+        "valid in train": 10,
+        "test in train": 10,
+    }
 
 
 def test_a_given_validation_part_is_taken(tmp_path: Path) -> None:

@@ -72,7 +72,21 @@ def kind_of(source: Path | None, flags: Mapping[str, Any]) -> str:
     if is_table(source) and source.exists():
         remedy = f"{_HELP} Two columns of sentences need --source-language and --target-language."
         raise invalid("a table needs a flag that says what to learn from it", str(source), remedy)
-    return "music" if name.endswith((".json", ".json.gz")) else "language"
+    if name.endswith((".json", ".json.gz")):
+        return "music"
+    _refuse_numbers(source)
+    return "language"
+
+
+def _refuse_numbers(source: Path) -> None:
+    """Refuse a table of numbers under a name of text: words of numbers make a model that only seems good."""
+    from recurdrop.data.tables import columns_of_numbers
+
+    columns = columns_of_numbers(source) if source.is_file() else 0
+    if columns:
+        remedy = "Name the column to forecast with --target (without a header: its number, from 1), or --task language."
+        given = f"{source}, which looks like a table of numbers with {columns} column{'s' * (columns > 1)}"
+        raise invalid("running text must hold words", given, remedy)
 
 
 def _kind_of_folder(folder: Path) -> str:
@@ -114,6 +128,8 @@ def recipe_of(kind: str, flags: Mapping[str, Any], changes: Sequence[str]) -> Re
     if kind == "language" and given.keys() & {"hidden", "layers"}:
         hidden = found.pop("model.hidden", None) or read_recipe(f"{_DEFAULTS / kind}.toml").model.embedding
         found |= {"model.embedding": hidden, "model.widths": [hidden] * found.pop("model.layers", 1)}
+    if "data.lookback" in found or any(change.replace(" ", "").startswith("data.lookback=") for change in changes):
+        found.setdefault("data.fit_window", False)  # what the user asks for is kept, or refused
     written = [f"{key}={json.dumps(value)}" for key, value in found.items()]
     return read_recipe(f"{_DEFAULTS / kind}.toml", [*written, *changes])
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -10,11 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from recurdrop.cli.shell import bad_input, need
+from recurdrop.cli.shell import bad_input, need, tell
 from recurdrop.cli.train import check_samples
 
 if TYPE_CHECKING:
     from recurdrop.train.run import Run
+
+
+_RESOLUTION = 1e-5
+"""Of the target's standard deviation: forecasts are printed with digits for steps of this size."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 
 
 class Said(NamedTuple):
@@ -77,6 +85,7 @@ def predict(
         for name, value in given.items():
             if value and name not in _TAKES[kind]:
                 raise invalid(f"a {kind} run takes no {name}", value, "Leave it out.")
+        tell(found.task.report)
         said = _KINDS[kind](found, Asked(files or [], samples, beam, part))
         if picture is not None and said.picture is not None:
             try:
@@ -86,8 +95,15 @@ def predict(
                 remedy = "Name one in a folder that exists."
                 raise invalid("--picture must be a file that can be written", value, remedy) from None
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(said.header)
-    writer.writerows(said.lines)
+    writer.writerow([_harmless(cell) for cell in said.header])
+    writer.writerows([_harmless(cell) for cell in line] for line in said.lines)
+
+
+def _harmless(cell: object) -> object:
+    """Return a text so that no spreadsheet runs it as a formula: with an apostrophe in front; numbers as they are."""
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA) or _NUMBER.fullmatch(cell):
+        return cell
+    return f"'{cell}"
 
 
 def _forecast(run: Run, asked: Asked) -> Said:
@@ -98,12 +114,29 @@ def _forecast(run: Run, asked: Asked) -> Said:
     places = found.rows if found.times is None else found.times
     values = (found.target, found.mean, found.low, found.high)
     drawn = forecast_plot(places, *values, label=run.recipe.data.target, level=LEVEL)
-    lines = ((place, *(f"{value:.6g}" for value in row)) for place, *row in zip(places, *values, strict=True))
+    resolution = run.task.series.scale * _RESOLUTION  # type: ignore[attr-defined]
+    lines = (
+        (place, _exact(observed), *(_rounded(value, resolution) for value in row))
+        for place, observed, *row in zip(places, *values, strict=True)
+    )
     return Said(("time", "observed", "forecast", "low", "high"), lines, drawn)
 
 
+def _exact(value: float) -> str:
+    """Return the shortest text that reads as this very number, without a point where none is needed."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def _rounded(value: float, resolution: float) -> str:
+    """Return a number with six digits, or more where they are needed to tell it from others at this distance."""
+    digits = 6
+    if value and math.isfinite(value):
+        digits = max(6, min(17, math.ceil(math.log10(abs(value) / resolution)) + 1))
+    return f"{value:.{digits}g}"
+
+
 def _classify(run: Run, asked: Asked) -> Said:
-    texts = _texts(asked.files, run.recipe.data.text)
+    texts = _texts(asked.files, run.recipe.data.text, run.recipe.data)
     found = run.task.classify(run.model(), texts, samples=asked.samples)  # type: ignore[attr-defined]
     classes = [str(name) for name in run.task.data.classes]  # type: ignore[attr-defined]
     lines = (
@@ -167,14 +200,14 @@ _TAKES = {
 }
 
 
-def _texts(files: list[Path], column_name: str | None) -> list[str]:
+def _texts(files: list[Path], column_name: str | None, reading: Any) -> list[str]:
     """Return the lines of each file, of a table its column of texts."""
     from recurdrop.data.labelled_files import read_texts
     from recurdrop.data.tables import is_table
 
     found: list[str] = []
     for file in _some(files, "a text with one example a line"):
-        found += _lines([file]) if column_name is None or not is_table(file) else read_texts(file, column_name)
+        found += _lines([file]) if column_name is None or not is_table(file) else read_texts(file, column_name, reading)
     return found
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recurdrop.data.labelled_files import PARTS, Rows, read_rows
 from recurdrop.data.tokens import cut_words, normalized
 from recurdrop.errors import invalid
+from recurdrop.files.reading import AS_GUESSED, Reading
 
 PADDING, UNKNOWN = 0, 1
 LEAST = 10
@@ -67,7 +68,7 @@ class LabelledText:
     train: Labelled
     valid: Labelled
     test: Labelled
-    report: Mapping[str, int]
+    report: Mapping[str, object]
     cut: str = "auto"
 
     def numbered(self, texts: Sequence[str]) -> list[Ids]:
@@ -93,6 +94,7 @@ def load(
     valid: float = 0.1,
     seed: int = 0,
     words: str = "auto",
+    reading: Reading = AS_GUESSED,
 ) -> LabelledText:
     """Read, split and number labelled texts.
 
@@ -110,12 +112,13 @@ def load(
         valid: the share that validates; of a single file, as much again tests.
         seed: of the cut.
         words: how texts are cut into words, one of `tokens.WORDS`.
+        reading: how tables are read.
 
     Raises:
         ValueError: files or columns are missing or damaged, one class only, a class with fewer than 10 rows to cut
             from, a part without rows, a class that training lacks.
     """
-    read = read_rows(source, text=text, label=label)
+    read = read_rows(source, text=text, label=label, reading=reading)
     rows = _numbered(read, words)
     classes, y = _classes(rows, list(read), source)
     parts = _split(y, rows.part, list(read), valid, np.random.default_rng(seed), classes)
@@ -126,7 +129,8 @@ def load(
         part: Labelled(tuple(new[_cut(rows.ids[i], max_length, keep)] for i in places), y[places])
         for part, places in parts.items()
     }
-    report = {"empty": rows.empty, **repeated}
+    said = {f"table {part}".strip(): rows.said for part, rows in read.items() if rows.said}
+    report: dict[str, object] = {**said, "empty": rows.empty, **repeated}
     return LabelledText(
         source.name, _digest(read), known_words, classes, max_length, keep, **made, report=report, cut=words
     )
@@ -190,7 +194,7 @@ def _classes(rows: _Numbered, names: list[str], source: Path) -> tuple[tuple[str
             raise invalid("each part must have rows with a text and a label", where, "Check the column of texts.")
     trained = {label for label, place in zip(rows.labels, rows.part, strict=True) if place == 0}
     whole = all(_INTEGER.fullmatch(label) for label in trained)
-    classes = tuple(sorted(trained, key=int if whole else str))
+    classes = tuple(sorted(trained, key=(lambda label: (int(label), label)) if whole else str))
     if len(classes) < 2:
         raise invalid("labels must have two classes or more", classes, "Name the column of classes as --label.")
     if other := set(rows.labels) - trained:

@@ -11,8 +11,10 @@ import pandas as pd
 from recurdrop.data.tables import SUFFIXES, column, content, read_table
 from recurdrop.data.text import read
 from recurdrop.errors import invalid
+from recurdrop.files.reading import AS_GUESSED, Reading
 
 PARTS = ("train", "valid", "test")
+_DECIMAL = re.compile(r"[+-]?\d+(\.\d+)?")
 _IMDB = re.compile(rb"[01]\t\d+\t\d+\t")
 _IMDB_CLASSES = {"0": "neg", "1": "pos"}
 _UNLABELLED = "unsup"
@@ -25,14 +27,16 @@ class Rows(NamedTuple):
         texts: the texts.
         labels: the class of each, by name.
         missing: rows left out, since text or label is missing.
+        said: how the file was read, for people; "" for files of texts.
     """
 
     texts: list[str]
     labels: list[str]
     missing: int = 0
+    said: str = ""
 
 
-def read_rows(source: Path, *, text: str, label: str) -> dict[str, Rows]:
+def read_rows(source: Path, *, text: str, label: str, reading: Reading = AS_GUESSED) -> dict[str, Rows]:
     """Read labelled texts.
 
     A file is a table with a header, CSV, TSV or Parquet. A folder holds `train` and `test`, perhaps `valid`, each as
@@ -43,7 +47,8 @@ def read_rows(source: Path, *, text: str, label: str) -> dict[str, Rows]:
     Args:
         source: file or folder.
         text: the column of texts.
-        label: the column of labels: strings, integers or truth values.
+        label: the column of labels: strings, integers or truth values, kept as they are written.
+        reading: how tables are read.
 
     Returns:
         The rows by part; those of a single file under "".
@@ -52,27 +57,30 @@ def read_rows(source: Path, *, text: str, label: str) -> dict[str, Rows]:
         ValueError: files or columns are missing, or damaged.
     """
     if not source.is_dir():
-        return {"": _file(source, text, label)}
+        return {"": _file(source, text, label, reading)}
     found = {part: place for part in PARTS if (place := _place(source, part)) is not None}
     if not {"train", "test"} <= set(found):
         rule = "a folder of labelled texts must hold train and test, each as .csv, .tsv, .parquet, or a folder"
         raise invalid(rule, f"{source} with {', '.join(found) or 'neither'}", "Or give one file, which is split.")
-    return {part: _folder(place) if place.is_dir() else _file(place, text, label) for part, place in found.items()}
+    return {
+        part: _folder(place) if place.is_dir() else _file(place, text, label, reading) for part, place in found.items()
+    }
 
 
-def read_texts(path: Path, text: str) -> list[str]:
+def read_texts(path: Path, text: str, reading: Reading = AS_GUESSED) -> list[str]:
     """Read the texts of a table, labels or not; one that is missing is empty.
 
     Args:
         path: a file as `read_rows` takes it.
         text: the column of texts.
+        reading: how tables are read.
 
     Raises:
         ValueError: the file or the column is missing, or damaged.
     """
     if _is_imdb(path):
         return _imdb(path).texts
-    return [str(value) for value in column(read_table(path), text, "data.text").fillna("")]
+    return [str(value) for value in column(read_table(path, reading).frame, text, "data.text").fillna("")]
 
 
 def _is_imdb(path: Path) -> bool:
@@ -86,22 +94,27 @@ def _place(source: Path, part: str) -> Path | None:
     return next((path for name in names if (path := source / name).exists()), None)
 
 
-def _file(path: Path, text: str, label: str) -> Rows:
+def _file(path: Path, text: str, label: str, reading: Reading) -> Rows:
     if _is_imdb(path):
         return _imdb(path)
-    frame = read_table(path)
+    frame, said = read_table(path, reading)
     texts, labels = column(frame, text, "--text"), column(frame, label, "--label")
-    there = texts.notna() & labels.notna()
-    return Rows(texts[there].astype(str).tolist(), _classes(labels[there], label), int((~there).sum()))
+    empty = ["", *reading.missing]
+    there = ~(texts.fillna("").astype(str).str.strip().isin(empty) | labels.fillna("").astype(str).isin(empty))
+    return Rows(texts[there].astype(str).tolist(), _classes(labels[there], label), int((~there).sum()), said)
 
 
 def _classes(labels: pd.Series, name: str) -> list[str]:
-    if pd.api.types.is_float_dtype(labels):  # a missing label makes floats of integers
-        if (labels % 1 != 0).any():
-            value = f"{labels[labels % 1 != 0].iloc[0]} in {name!r}"
-            raise invalid("labels must be classes, not real numbers", value, "Name the column of classes as --label.")
-        labels = labels.astype(int)
-    return [str(value).strip() for value in labels]
+    """Return labels as they are written; whole numbers that a program wrote as 1.0, 2.0, … are 1, 2, …."""
+    written = [str(value).strip() for value in labels]
+    if all(map(_DECIMAL.fullmatch, written)) and any("." in value for value in written):
+        broken = next((value for value in written if float(value) % 1), None)
+        if broken is not None:
+            remedy = "Name the column of classes as --label."
+            raise invalid("labels must be classes, not real numbers", f"{broken} in {name!r}", remedy)
+        if all(value.endswith(".0") for value in written):
+            return [value.removesuffix(".0") for value in written]
+    return written
 
 
 def _imdb(path: Path) -> Rows:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
+import gzip
 import io
+import re
 import warnings
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from recurdrop.data.text import read_bytes
 from recurdrop.errors import invalid
+from recurdrop.files.dialect import decide_dialect, looks_like_numbers
+from recurdrop.files.encoding import decode
+from recurdrop.files.reading import AS_GUESSED, AUTO, Reading
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
-_DELIMITERS = ",;\t"
+_RUNS = re.compile(rb"[\x80-\xff]+")
+_WESTERN = re.compile(
+    rb"(?<![\x80-\xff])(?:[\x80-\xff](?![\x80-\xff])|(?<=[A-Za-z])[\x80-\xff]{2}(?![\x80-\xff])|[\x80-\xff]{2}(?=[A-Za-z]))"
+)
+_ALONE = 0.9
+_NOT_CP1252 = (b"\x81", b"\x8d", b"\x8f", b"\x90", b"\x9d")
+_HEAD = 1 << 16
 _SHOWN = 30
 
 
@@ -56,10 +69,23 @@ def content(path: Path) -> bytes:
     return data
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a table with a header line; the delimiter is the comma, semicolon or tab that cuts the header most often.
+class Table(NamedTuple):
+    """A table as it was read.
 
-    Text is UTF-8, or Latin-1 where it is not. Empty fields, "NA", "nan" and what else pandas reads so are missing.
+    Attributes:
+        frame: its columns: texts as they stand in a file of text, what they are in Parquet.
+        said: encoding, delimiter, header, columns and rows, for people.
+    """
+
+    frame: pd.DataFrame
+    said: str
+
+
+def read_table(path: Path, reading: Reading = AS_GUESSED) -> Table:
+    """Read a table; what `reading` leaves open is guessed, and said.
+
+    Every field of a file of text is a text as it stands there: what is a number, a date or missing is for the reader of
+    its column to say.
 
     Raises:
         ValueError: `content` can't read the file, or it holds no table with rows; the message says what to do.
@@ -75,12 +101,13 @@ def read_table(path: Path) -> pd.DataFrame:
         named = any(frame.index.names) or isinstance(frame.index, pd.DatetimeIndex)
         if named and not set(frame.index.names) & set(frame.columns):
             frame = frame.reset_index()
+        said = "Parquet"
     else:
-        frame = _delimited(data, path)
+        frame, said = _delimited(data, path, reading)
     frame.columns = [str(name) for name in frame.columns]
     if not len(frame):
         raise invalid("the table must have rows", f"{path} with its header alone", "Give at least one row.")
-    return frame
+    return Table(frame, f"{len(frame):,} rows, {len(frame.columns)} columns; {said}")
 
 
 def column(frame: pd.DataFrame, name: str, flag: str) -> pd.Series:
@@ -105,36 +132,72 @@ def column(frame: pd.DataFrame, name: str, flag: str) -> pd.Series:
     return frame[name]
 
 
-def _delimited(data: bytes, path: Path) -> pd.DataFrame:
+def _delimited(data: bytes, path: Path, reading: Reading) -> tuple[pd.DataFrame, str]:
     import pandas as pd
 
-    if b"\0" in data:
-        rule = "the table must be CSV, TSV or Parquet"
-        raise invalid(rule, f"{path}, which holds NUL bytes", "Export it as CSV in UTF-8 first.")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")  # has a character for every byte: units such as m² in old headers
-    header = text.lstrip().split("\n", 1)[0]
-    delimiter = max(_DELIMITERS, key=header.count)
-    lines = [line for line in text.split("\n") if line.strip("\r")]
-    # Many a TSV file has no quotes that mean anything: one that opens a text would swallow the rows behind it.
-    plain = delimiter == "\t" and {line.count("\t") for line in lines} == {header.count("\t")}
-    quoting = csv.QUOTE_NONE if plain and not _balanced(lines) else csv.QUOTE_MINIMAL
+    text, encoding = decoded(data, path, reading.encoding)
+    dialect = decide_dialect(text, str(path), reading)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a field too many would be dropped
-            return pd.read_csv(io.StringIO(text), sep=delimiter, low_memory=False, index_col=False, quoting=quoting)
+            frame = pd.read_csv(
+                io.StringIO(dialect.text),
+                sep=dialect.delimiter,
+                dtype=str,
+                na_filter=False,
+                index_col=False,
+                header=0 if dialect.header else None,
+                quoting=csv.QUOTE_MINIMAL if '"' in dialect.text else csv.QUOTE_NONE,
+            )
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        if "out of memory" in str(error):
+            raise MemoryError(f"{path}: {_line(error)}") from None
         rule = "no row may have more fields than the header"
-        remedy = "Name every column in the first line, and quote fields that hold the delimiter."
+        remedy = "Name every column in the first line, quote fields that hold the delimiter, or set data.delimiter."
         raise invalid(rule, f"{path} ({_line(error)})", remedy) from None
+    if not dialect.header:
+        frame.columns = pd.Index([str(number) for number in range(1, len(frame.columns) + 1)])
+    return frame, f"{encoding}; {dialect.said}"
 
 
-def _balanced(lines: list[str]) -> bool:
-    """Say whether every field that a quote opens is closed by one on the same line."""
-    fields = (field for line in lines for field in line.rstrip("\r").split("\t") if field.startswith('"'))
-    return all(len(field) > 1 and field.endswith('"') and field.count('"') % 2 == 0 for field in fields)
+def columns_of_numbers(path: Path) -> int:
+    """Return how many columns a file has that looks like a table of numbers; 0 where it looks like anything else."""
+    try:
+        head = read_head(path, _HEAD)
+        text = decoded(head, path)[0]
+    except (ValueError, OSError, EOFError, zlib.error):  # whoever reads the file whole says what is wrong with it
+        return 0
+    return looks_like_numbers(text.rpartition("\n")[0] if len(head) == _HEAD else text)
+
+
+def read_head(path: Path, count: int) -> bytes:
+    """Return the first bytes of a file, unpacked where its name ends in .gz."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        return file.read(count)
+
+
+def decoded(data: bytes, path: Path, encoding: str = AUTO) -> tuple[str, str]:
+    """Return the text of a table, and what its encoding is, for people.
+
+    Without a mark and where it is not UTF-8, single bytes, or two beside a letter of ASCII, such as units in a
+    header, are of Windows' Western encoding; others are guessed by `recurdrop.files.encoding.decode`.
+
+    Raises:
+        ValueError: NUL bytes, or an encoding that can't be told.
+    """
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in data and encoding == AUTO and not marked:
+        rule = "the table must be CSV, TSV or Parquet"
+        raise invalid(rule, f"{path}, which holds NUL bytes", "Export it as CSV in UTF-8 first.")
+    if encoding == AUTO and not marked:
+        try:
+            return data.decode("utf-8-sig"), "utf-8"
+        except UnicodeDecodeError:
+            if len(_WESTERN.findall(data)) >= _ALONE * len(_RUNS.findall(data)):
+                name = "latin-1" if any(byte in data for byte in _NOT_CP1252) else "cp1252"
+                return data.decode(name), f"{name}, a guess (data.encoding)"
+    text, name = decode(data, path, None if encoding == AUTO else encoding)
+    return text, name if encoding != AUTO or marked else f"{name}, a guess (data.encoding)"
 
 
 def _line(error: Exception) -> str:

@@ -65,7 +65,7 @@ class Windows:
             name = ("training", "validation", "test")[part]
             rule = f"the {name} part must have an example, which takes {reach + 1} rows with its target"
             given = f"{end if part == 0 else end - start} rows"
-            raise invalid(rule, given, "Lower lookback or horizon, or give more rows.")
+            raise invalid(rule, given, "Lower --window (data.lookback) or --horizon, or give more rows.")
         return targets - self.horizon
 
     def cut(self, values: Tensor, last: Tensor) -> Tensor:

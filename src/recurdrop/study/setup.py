@@ -89,6 +89,7 @@ class Setup:
             machine=about,
             curve=tuple(fitted.curve),
             step_seconds=tuple(fitted.step_seconds),
+            account={what: str(said) for what, said in task.report.items()},
         )
         return record, fitted.best
 

@@ -17,6 +17,7 @@ import recurdrop as rd
 from recurdrop.data.labelled import UNKNOWN, Ids, Labelled, LabelledText, load
 from recurdrop.data.tokens import check_words, unknown_share
 from recurdrop.errors import invalid
+from recurdrop.files.reading import Reading
 from recurdrop.models.classify import ClassifierSettings, SequenceClassifier
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.tables import added_later
@@ -29,7 +30,7 @@ SCORED = 256
 
 
 @dataclass(frozen=True)
-class ClassifyData:
+class ClassifyData(Reading):
     """What of the data is used, and how it is cut.
 
     Attributes:
@@ -59,6 +60,7 @@ class ClassifyData:
 
     def __post_init__(self) -> None:
         check_words(self.words)
+        self.check_reading()
         if self.vocabulary < 3:
             raise invalid("vocabulary must be 3 or more", self.vocabulary, "Give e.g. 20000.")
         if self.max_length < 1:
@@ -107,6 +109,7 @@ class ClassifyTask(Task[ClassifyData, ClassifierSettings]):
                 valid=data.valid,
                 seed=data.split_seed,
                 words=data.words,
+                reading=data,
             )
         )
 

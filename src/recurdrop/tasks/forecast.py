@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import re
@@ -17,13 +18,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recurdrop.data.inside import check_inside
-from recurdrop.data.series import Series, Times, check_split, interval, prepare
+from recurdrop.data.series import Series, check_split, interval, prepare
 from recurdrop.data.tables import content, located, read_table
 from recurdrop.data.windows import WindowBatches, Windows, spread_over
 from recurdrop.errors import invalid
+from recurdrop.files.reading import Reading
+from recurdrop.files.times import Times
 from recurdrop.models.forecast import Forecaster
 from recurdrop.models.recurrent import RecurrentSettings
 from recurdrop.models.settings import TrainingSettings
+from recurdrop.tables import added_later
 from recurdrop.tasks.base import PARTS, Batch, Metric, Part, Score, Step, Task, shuffled
 from recurdrop.tasks.intervals import fitted_tau
 from recurdrop.uncertainty.calibration import coverage
@@ -38,7 +42,7 @@ _DAY = np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True)
-class ForecastData:
+class ForecastData(Reading):
     """What of a table is used, and how it is cut.
 
     Attributes:
@@ -56,6 +60,8 @@ class ForecastData:
         season: rows of a season for the naive forecast; None for a day, or a year of months, where dates tell it; 0
             for none.
         steps_per_epoch: batches of an epoch, of other examples each; None for all examples.
+        fit_window: whether a lookback that takes more than half of the training rows is lowered, to a season if one is
+            known.
 
     Raises:
         ValueError: a setting breaks its rule.
@@ -74,8 +80,10 @@ class ForecastData:
     loss: str = "mae"
     season: int | None = None
     steps_per_epoch: int | None = None
+    fit_window: bool = added_later(False)
 
     def __post_init__(self) -> None:
+        self.check_reading()
         if self.file is not None:
             check_inside("file", self.file, nested=True)
         self.windows()
@@ -122,10 +130,10 @@ class Forecasts(NamedTuple):
 
     rows: NDArray[np.int64]
     times: Times | None
-    target: NDArray[np.float32]
-    mean: NDArray[np.float32]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
+    target: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
 class ForecastTask(Task[ForecastData, ForecastModel]):
@@ -140,10 +148,16 @@ class ForecastTask(Task[ForecastData, ForecastModel]):
     Data: ClassVar[type] = ForecastData
     Model: ClassVar[type] = ForecastModel
 
-    def __init__(self, series: Series, data: ForecastData, name: str, sha256: str) -> None:
+    def __init__(self, series: Series, data: ForecastData, name: str, sha256: str, said: str = "") -> None:
         self.series, self.data, self.name, self.sha256 = series, data, name, sha256
         self.loss_unit = {"mae": "σ of target", "mse": "σ² of target"}[data.loss]
-        self.report, self.windows = series.report, data.windows()
+        self.windows, window = self._fitted()
+        self.report = {
+            **({"table": said} if said else {}),
+            "numbers": f"{len(series.columns)} columns, of which {data.target!r} is forecast",
+            **({"window": window} if window else {}),
+            **series.report,
+        }
         self.rows = {part: self.windows.last_rows(series, place) for place, part in enumerate(PARTS)}
         self.metric = Metric("MAE", _unit(data.target))
         sizes: dict[str, int] = {part: len(rows) for part, rows in self.rows.items()}
@@ -153,15 +167,29 @@ class ForecastTask(Task[ForecastData, ForecastModel]):
     def load(cls, source: Path, data: ForecastData) -> ForecastTask:
         """Read a table: CSV, TSV or Parquet."""
         path = located(source, data.file)
+        table = read_table(path, data)
         series = prepare(
-            read_table(path),
+            table.frame,
             data.target,
             features=data.features,
             date=data.date,
             split=data.split,
             sentinels=data.sentinels,
+            reading=data,
         )
-        return cls(series, data, path.name, hashlib.sha256(content(path)).hexdigest())
+        return cls(series, data, path.name, hashlib.sha256(content(path)).hexdigest(), table.said)
+
+    def _fitted(self) -> tuple[Windows, str]:
+        """Return what an example is, and what was changed so that it fits the training rows."""
+        data, rows = self.data, self.series.ends[0]
+        windows = data.windows()
+        most = max(data.step, rows // 2)
+        if not data.fit_window or data.lookback <= most:
+            return windows, ""
+        season = self._season()
+        lookback = most // season * season if 0 < season <= most else most
+        said = f"{lookback} rows, since {data.lookback} do not fit {rows} training rows (--window)"
+        return dataclasses.replace(windows, lookback=lookback), said
 
     def build(self, model: ForecastModel) -> Forecaster:
         """Make a forecaster."""
@@ -213,8 +241,9 @@ class ForecastTask(Task[ForecastData, ForecastModel]):
         prediction = self._predict(model, rows, samples)
         ends = prediction.interval(LEVEL, tau=self._tau(model, samples))
         targets = (rows + self.windows.horizon).numpy()
-        values = (self.series.in_unit(x).numpy() for x in (self._targets(rows), prediction.mean, *ends))
-        return Forecasts(targets, None if self.series.times is None else self.series.times[targets], *values)
+        values = (self.series.in_unit(x).numpy() for x in (prediction.mean, *ends))
+        times = None if self.series.times is None else self.series.times[targets]
+        return Forecasts(targets, times, self.series.actual[targets], *values)
 
     def _scored(self, part: Part) -> Tensor:
         rows = self.rows[part]
