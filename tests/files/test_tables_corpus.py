@@ -226,3 +226,9 @@ def test_a_text_of_numbers_is_said_to_look_like_a_table(tmp_path: Path) -> None:
         kind_of(tmp_path / "t.txt", {})
     (tmp_path / "t.txt").write_text("It was 1878, the year.\n" * 30)
     assert kind_of(tmp_path / "t.txt", {}) == "language"
+
+
+def test_a_column_of_years_is_of_numbers() -> None:
+    series = prepare(column(year=[str(2010 + i // 20) for i in range(60)]), "y")
+    assert series.times is None
+    assert series.columns == ("year", "y")

@@ -57,6 +57,8 @@ def read_dates(values: pd.Series, day_first: str = "auto") -> Dates | None:
     glance = text.iloc[:_GLANCE]
     if glance.str.match(_DIGITS).sum() < _MOSTLY * len(glance) - 1:
         return None
+    if pd.to_numeric(glance, errors="coerce").notna().sum() >= len(glance) / 2:
+        return None  # numbers, such as years beside columns of months and days
     readings = []
     parts = text.str.extract(_PARTS).astype(float)
     for first in (False, True):
