@@ -15,6 +15,11 @@ class Outcome(NamedTuple):
     out: str
     err: str
 
+    @property
+    def said(self) -> list[str]:
+        """The lines of stderr behind the account of the data."""
+        return [line for line in self.err.splitlines() if not line.startswith("data: ")]
+
 
 @pytest.fixture
 def recurdrop(

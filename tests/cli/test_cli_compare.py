@@ -166,7 +166,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "set noise": (["--set", "model.noise=['awd']"], "a comparison sets model.noise itself"),
     "empty": (["empty.txt"], "must not be empty"),
     "nul": (["nul.txt"], "NUL bytes"),
-    "latin": (["latin.txt"], "must be UTF-8"),
+    "latin": (["latin.txt"], "data.encoding"),
     "short": (["short.txt"], "at least 110 tokens"),
     "method": (["--methods", "zonout"], "zonout"),
     "rate": (["--methods", "zaremba:1.5"], "1.5"),

@@ -88,7 +88,8 @@ def test_train_says_each_epoch_and_keeps_the_best_weights(recurdrop: Command, re
     assert (found.code, found.out) == (0, "Run: o\n")
     run = Run.open(Path("o"))
     curve = points(run)
-    assert found.err.splitlines() == [
+    assert found.err.startswith("data: unknown words: 0.0 % of the validation part\n")
+    assert found.said == [
         f"epoch {i + 1}: loss {train:.4f} train, {valid:.4f} valid (nats per token); "
         f"perplexity {math.exp(train):.1f}, {math.exp(valid):.1f}; lr 2"
         for i, (_, train, valid, *_) in enumerate(curve)
@@ -283,7 +284,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(
     monkeypatch.setattr(curve_plot, "curve", stop)
     found = recurdrop(*command, "--out", "o")
     assert (found.code, found.out) == (130, "")
-    assert [line.split(":")[0] for line in found.err.splitlines()] == ["epoch 1", "epoch 2", "recurdrop"]
+    assert [line.split(":")[0] for line in found.said] == ["epoch 1", "epoch 2", "recurdrop"]
     assert found.err.splitlines()[-1] == STOPPED
     assert signal.getsignal(signal.SIGINT) is handler
     run = Run.open(Path("o"))
@@ -293,7 +294,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_weights(
     monkeypatch.setattr(curve_plot, "curve", draw)
     found = recurdrop(*command, "--out", "o")
     assert (found.code, found.out) == (0, "Run: o\n")
-    assert [line.split(":")[0] for line in found.err.splitlines()] == ["epoch 2", "epoch 3"]
+    assert [line.split(":")[0] for line in found.said] == ["epoch 2", "epoch 3"]
     assert points(run) == points(whole)
     for name in ("best", "checkpoint"):
         ours, theirs = (read_checkpoint(each.folder / f"{name}.safetensors") for each in (run, whole))
@@ -451,7 +452,7 @@ def test_bad_input_gets_one_line_and_code_2(recurdrop: Command, some_run: Path, 
     found = recurdrop(*arguments)
     assert found.code == 2
     assert found.out == ""
-    (line,) = found.err.splitlines()
+    (line,) = found.said
     assert line.startswith("recurdrop: ")
     assert [word for word in words if word not in line] == []
 
@@ -470,7 +471,7 @@ def test_a_machine_that_there_is_not_is_refused_before_anything_is_written(
 def test_a_gpu_that_there_is_not_is_one_line(recurdrop: Command, recipe: Path, text: Path) -> None:
     found = recurdrop("train", recipe, "--data", text, "--out", "o", "--accelerator", "gpu")
     assert (found.code, found.out) == (2, "")
-    (line,) = found.err.splitlines()
+    (line,) = found.said
     assert line.startswith("recurdrop: --accelerator and --devices must be what this machine has; ")
 
 
@@ -501,7 +502,7 @@ def test_a_damaged_checkpoint_is_refused_with_the_reason(
     for command in commands:
         found = recurdrop(*command)
         assert (found.code, found.out) == (2, "")
-        (line,) = found.err.splitlines()
+        (line,) = found.said
         assert reason in line
         assert f"{name}.safetensors" in line
     assert file.read_bytes() == damaged
