@@ -20,10 +20,10 @@ ALLOWED: dict[str, set[str]] = {
     "measured": {"errors", "records"},
     "spread": {"records"},
     "sites": set(),
-    "tracing": set(),
+    "tracing": {"errors"},
     "philox": {"tracing"},
     "plan": {"errors", "sites"},
-    "masks": {"errors", "sites", "plan", "philox"},
+    "masks": {"errors", "sites", "plan", "philox", "tracing"},
     "methods": {"errors", "sites", "plan"},
     "ops": {"errors", "sites", "philox", "tracing"},  # ops.native gives the generator a compiled kernel
     "bridges": {"errors", "sites"},

@@ -18,6 +18,7 @@ from recurdrop.errors import invalid
 from recurdrop.philox import keep_bits, keep_bits_at, multipliers, normals
 from recurdrop.plan import LayerPlan, Noise, Where, active, check_cell
 from recurdrop.sites import SITES, Affine, Axis, Cell, Masks
+from recurdrop.tracing import outside_transforms
 
 
 class Sizes(NamedTuple):
@@ -82,6 +83,7 @@ def _(key: Tensor) -> None:
     return None
 
 
+@outside_transforms
 def draw_key(generator: torch.Generator | None = None) -> Tensor:
     """Take the one integer that a training forward takes.
 
@@ -168,6 +170,7 @@ _MODULE = 255
 """The stream of a module outside the recurrent layers; each takes a key of its own."""
 
 
+@outside_transforms
 def draw_keep(
     p: float, sizes: Sequence[int], *, device: torch.device, generator: torch.Generator | None = None
 ) -> Tensor:
@@ -187,6 +190,7 @@ def draw_keep(
     return keep_bits(key, _MODULE, (time, batch, 1, units), round(p * 2**32)).reshape(tuple(sizes))
 
 
+@outside_transforms
 def draw_keep_types(p: float, examples: Tensor, types: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     """Draw bits that are False with probability p, one for each pair of an example and a type.
 
@@ -206,6 +210,7 @@ def draw_keep_types(p: float, examples: Tensor, types: Tensor, *, generator: tor
     return keep
 
 
+@outside_transforms
 def inverted(keep: Tensor, p: float, dtype: torch.dtype) -> Tensor:
     """Return the multiplier of inverted dropout: bits / (1 - p), and zeros for p = 1."""
     bits = keep.to(dtype)
@@ -224,6 +229,7 @@ def _product(values: list[Tensor]) -> Tensor:
     return product
 
 
+@outside_transforms
 def draw(
     plan: LayerPlan,
     key: Tensor,

@@ -186,8 +186,8 @@ def test_what_can_not_be_built_is_refused() -> None:
         ({"lr": 0.0}, "lr must be above 0; got 0.0"),
         ({"lr": math.nan}, "lr must be above 0; got nan"),
         ({"clip": -1.0}, "clip must be above 0; got -1.0"),
-        ({"epochs": -1}, "epochs must be 0 or more; got -1"),
-        ({"kappa": math.nan}, "kappa must be 0 or more; got nan"),
+        ({"epochs": -1}, "epochs must be 0 or more, and finite; got -1"),
+        ({"kappa": math.nan}, "kappa must be 0 or more, and finite; got nan"),
     ],
 )
 def test_training_settings_that_break_a_rule_are_refused(changes: dict[str, float], rule: str) -> None:

@@ -114,7 +114,7 @@ def test_tracers_and_transforms_see_torchs_own_layer(calls: list[Any]) -> None:
     assert torch.equal(loss(x), torch.func.grad(lambda value: theirs(value)[0].square().sum())(x))
     _, along = torch.func.jvp(lambda value: ours(value)[0], (x,), (other,))
     _, expected = torch.func.jvp(lambda value: theirs(value)[0], (x,), (other,))
-    assert torch.equal(along, expected)
+    torch.testing.assert_close(along, expected)  # by the reference, for torch's kernels have no rules for it
     assert not calls
 
 

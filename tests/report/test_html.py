@@ -250,6 +250,8 @@ def test_reports_read_records_only() -> None:
     ours = {name for name in found if name.startswith("recurdrop")}
     assert {".".join(name.split(".")[:2]) for name in ours} <= {
         "recurdrop.records",
+        "recurdrop.measured",
+        "recurdrop.spread",
         "recurdrop.errors",
         "recurdrop.report",
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from recurdrop.errors import invalid
@@ -17,11 +18,12 @@ from recurdrop.nn.given_masks import given_masks
 from recurdrop.nn.pace import outruns_torch
 from recurdrop.nn.parametrized import WeightsReadOnce, weights_evaluated_once
 from recurdrop.nn.sequences import Layout, read
-from recurdrop.nn.torch_tools import TorchTools
+from recurdrop.nn.torch_tools import TorchTools, symbolic_call
 from recurdrop.ops.contract import CELL, Call, Mode, Result, Weights
 from recurdrop.ops.dispatch import check_backend, run
 from recurdrop.plan import DROPOUT_ARGUMENT, LayerPlan, active, plan_layers
 from recurdrop.sites import GATES, Cell, Masks
+from recurdrop.tracing import exporting, lacks_rules, no_modes, unwrapped
 
 NoiseLike = Method | Iterable[Method] | None
 State = Tensor | tuple[Tensor, Tensor]
@@ -126,8 +128,10 @@ class Regularized(WeightsReadOnce, TorchTools, _Base):
         """
         sources = (source for plan in self.plans() for at_site in plan.values() for source in at_site)
         if self._initial is None and any(s.law == "mixture" and s.reference is None for s in sources):
-            weights = {name: self._weight(name) for name in self._flat_weights_names if "weight" in name}
-            self._initial = {name: weight.detach().clone() for name, weight in weights.items() if weight is not None}
+            with no_modes():
+                weights = {name: self._weight(name) for name in self._flat_weights_names if "weight" in name}
+                plain = {name: unwrapped(weight) for name, weight in weights.items() if weight is not None}
+                self._initial = {name: weight.detach().clone() for name, weight in plain.items()}
 
     def _make_plans(self, methods: tuple[Method, ...]) -> list[LayerPlan]:
         return plan_layers(
@@ -249,8 +253,11 @@ class Regularized(WeightsReadOnce, TorchTools, _Base):
     def _traces(self, data: Tensor) -> bool:
         """Say whether a compiled graph can hold torch's own forward.
 
-        It would draw the masks of `dropout=` once for all calls, and can't take the gradient of oneDNN's LSTM.
+        It would draw the masks of `dropout=` once for all calls, and can't take the gradient of oneDNN's LSTM. An
+        exported program has torch's layer in any case, as it would have in place of ours.
         """
+        if exporting():
+            return True
         if self.training and self.dropout:
             return False
         return self.cell != "LSTM" or data.is_cuda or not torch.is_grad_enabled()
@@ -270,6 +277,8 @@ class Regularized(WeightsReadOnce, TorchTools, _Base):
             return False
         if torch.compiler.is_compiling() and not self._traces(data):
             return False
+        if lacks_rules():
+            return False
         return self.noiseless() and not outruns_torch(self, input)
 
     def _initial_states(self, hx: State | None, x: Tensor, layout: Layout) -> list[Tensor]:
@@ -279,10 +288,10 @@ class Regularized(WeightsReadOnce, TorchTools, _Base):
         if hx is None:
             return [x.new_zeros(count, batch, width) for width in widths]
         if isinstance(hx, Tensor) == (self.cell == "LSTM") or (not isinstance(hx, Tensor) and len(hx) != 2):
-            raise invalid(
-                f"hx of {self.cell} must be " + ("a pair (h_0, c_0)" if self.cell == "LSTM" else "one tensor h_0"),
-                type(hx).__name__,
-                "Give what the layer returned.",
+            form = "a pair (h_0, c_0)" if self.cell == "LSTM" else "one tensor h_0"
+            # A RuntimeError, as torch raises for a state that is not of its cell.
+            raise RuntimeError(
+                f"hx of {self.cell} must be {form}; got {type(hx).__name__}. Give what the layer returned."
             )
         states = [hx] if isinstance(hx, Tensor) else list(hx)
         for name, state, width in zip(("h_0", "c_0"), states, widths, strict=False):
@@ -294,7 +303,7 @@ class Regularized(WeightsReadOnce, TorchTools, _Base):
     def _autocast(self, x: Tensor, h0: Tensor) -> torch.dtype | None:
         """Return the dtype that torch's layer would give under `torch.autocast`; None without it, or for float64."""
         kind = x.device.type
-        if x.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
+        if x.dtype == torch.float64 or not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
             return None
         dtype = torch.get_autocast_dtype(kind)
         # On the CPU, only the products of torch's GRU are narrow; its state is not.
@@ -308,6 +317,8 @@ class Regularized(WeightsReadOnce, TorchTools, _Base):
         masks: Sequence[Masks] | None,
         details: WhichDetails,
     ) -> Any:
+        if isinstance(stand_in := cast(Any, input), Proxy):
+            return symbolic_call(self, stand_in, hx=hx, lengths=lengths, masks=masks, details=details)
         with weights_evaluated_once(self):
             return self._run(input, hx, lengths, masks, details)
 
@@ -329,7 +340,7 @@ class Regularized(WeightsReadOnce, TorchTools, _Base):
             *((input.data, input.batch_sizes) if isinstance(input, PackedSequence) else (_three(input), None))
         )
         x, counts, layout = read(input, lengths, self.batch_first)
-        if len(x) == 0:
+        if not exporting() and len(x) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         states = self._initial_states(hx, x, layout)
         drawn = self._masks(x.shape[0], x.shape[1], masks)

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.fx import Proxy
 from torch.nn.utils.parametrize import is_parametrized
 
 
@@ -17,6 +18,19 @@ def own_class(layer: nn.Module) -> type[nn.Module]:
 def torch_class(layer: nn.Module) -> type[nn.RNNBase] | None:
     """Return the class of torch that a layer of ours stands for; None for other modules, and subclasses of ours."""
     return vars(own_class(layer)).get("torch_layer")
+
+
+def symbolic_call(layer: nn.Module, input: Proxy, **options: Any) -> Proxy:
+    """Record one call of a layer while `torch.fx` traces, as it does for torch's layers by itself.
+
+    Args:
+        layer: inside the module that is traced.
+        input: what stands for the input.
+        **options: other arguments; those that are None or False are left out.
+    """
+    tracer = input.tracer
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    return tracer.create_proxy("call_module", tracer.path_of_module(layer), (input,), given)  # type: ignore[attr-defined]
 
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recurdrop.sites import SITES, Cell, Masks
-from recurdrop.tracing import transformed
+from recurdrop.tracing import exporting, lacks_rules, transformed
 
 Mode = Literal["LSTM", "GRU", "RNN_TANH", "RNN_RELU"]
 CELL: dict[Mode, Cell] = {"LSTM": "LSTM", "GRU": "GRU", "RNN_TANH": "RNN", "RNN_RELU": "RNN"}
@@ -91,6 +91,8 @@ class Problem:
         compiled: whether `torch.compile` is tracing it, gradients included.
         learned: sites at the input and inside the loop whose mask asks for a gradient.
         transformed: whether `torch.func` or forward-mode differentiation is at work.
+        no_rules: whether it is one that torch's fused kernels have no rules for, `torch.vmap` or forward mode.
+        exported: whether it is traced for a program that runs without recurdrop.
     """
 
     mode: Mode
@@ -104,6 +106,8 @@ class Problem:
     compiled: bool = False
     learned: tuple[str, ...] = ()
     transformed: bool = False
+    no_rules: bool = False
+    exported: bool = False
 
     @classmethod
     def bare(cls, mode: Mode, x: Tensor, *, ragged: bool) -> Problem:
@@ -133,6 +137,8 @@ class Problem:
             compiled=torch.compiler.is_compiling() and torch.is_grad_enabled(),
             learned=tuple(n for n in ("input", *in_loop) if _asks_gradient(getattr(masks, n))),
             transformed=transformed(),
+            no_rules=lacks_rules(),
+            exported=exporting(),
         )
 
 

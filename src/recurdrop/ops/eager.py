@@ -18,6 +18,8 @@ def supports(problem: Problem) -> str | None:
     """Say why this path can't run a problem, or None if it can."""
     if problem.per_example:
         return "the eager loop takes one matrix for all examples"
+    if problem.exported:
+        return "the eager loop is an operator of recurdrop, which an exported program does not have"
     if problem.transformed:
         return "the eager loop can't be seen into by torch.func and forward-mode differentiation"
     if learned := [site for site in problem.learned if site in problem.in_loop]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from recurdrop.ops.contract import Call, Result
 from recurdrop.sites import Affine
+from recurdrop.tracing import traced
 
 
 def effective(weight: Tensor, mask: Tensor | Affine | None) -> Tensor:
@@ -17,7 +18,7 @@ def effective(weight: Tensor, mask: Tensor | Affine | None) -> Tensor:
         return weight * mask
     scale, shift = mask
     # Weight noise only adds: two passes over a large matrix less, where asking for the scale costs nothing.
-    known = scale.dim() == 0 and scale.device.type == "cpu" and not torch.compiler.is_compiling()
+    known = scale.dim() == 0 and scale.device.type == "cpu" and not traced(scale)
     return weight + shift if known and scale.item() == 1 else torch.addcmul(shift, weight, scale)
 
 

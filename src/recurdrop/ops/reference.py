@@ -35,7 +35,7 @@ def run(call: Call) -> Result:
     h, c = (_times(s, masks.state) if s is not None else None for s in (call.h0, call.c0))
     if h is None:
         raise TypeError("a recurrence starts from a state h0")
-    time = len(call.x)
+    time = int(call.x.shape[0])
     outputs: list[tuple[Tensor, Tensor, Tensor | None]] = []
     for t in reversed(range(time)) if call.reverse else range(time):
         step_masks: dict[str, Any] = {name: _at(name, mask, t) for name, mask in masks._asdict().items()}
@@ -107,7 +107,7 @@ _STEPS: dict[str, Callable[[Tensor, State, Weights, Masks], State]] = {
 def _at(name: str, mask: Tensor | Affine | None, t: int) -> Tensor | Affine | None:
     if not isinstance(mask, Tensor) or name in ("weight_ih", "weight_hh", "state"):
         return mask
-    return mask[t if len(mask) > 1 else 0]
+    return mask[t if int(mask.shape[0]) > 1 else 0]
 
 
 def _times(value: Tensor, mask: Tensor | None) -> Tensor:

@@ -20,7 +20,15 @@ def supports(problem: Problem) -> str | None:
         return "torch's kernels take one input for all gates"
     if problem.per_example:
         return "torch's kernels take one matrix for all examples"
-    if problem.compiled and problem.mode == "LSTM" and problem.device == "cpu" and problem.dtype != torch.float64:
+    if problem.no_rules:
+        return "torch's kernels have no rules for torch.vmap and forward-mode differentiation"
+    if (
+        problem.compiled
+        and not problem.exported
+        and problem.mode == "LSTM"
+        and problem.device == "cpu"
+        and problem.dtype != torch.float64
+    ):
         return "oneDNN's LSTM can't be differentiated inside a compiled graph"
     if problem.steps:
         return "torch's kernels do not give c of every step"

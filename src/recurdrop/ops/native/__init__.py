@@ -44,6 +44,8 @@ def supports(problem: Problem) -> str | None:
         return f"the compiled kernels run on the CPU, and the input is on {problem.device}"
     if problem.dtype not in TYPES:
         return f"the compiled kernels have no {problem.dtype}"
+    if problem.exported:
+        return "the compiled kernels are operators of recurdrop, which an exported program does not have"
     if problem.transformed:
         return "the compiled kernels can't be seen into by torch.func and forward-mode differentiation"
     if problem.learned:
