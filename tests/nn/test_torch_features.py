@@ -262,3 +262,64 @@ def test_dropout_may_be_reassigned_at_any_time(cell: str) -> None:
         fresh.load_state_dict(layer.state_dict())
         assert_same(step(layer, x), step(fresh, x))
         assert (layer.sample_masks(TIME, BATCH)[0].output is None) == (dropout == 0)
+
+
+def _add_to_input(layer: Any, x: Tensor) -> None:
+    x = x.clone().requires_grad_() + 0
+    x += layer(x)[0]
+    x.sum().backward()
+
+
+def _clear_input(layer: Any, x: Tensor) -> None:
+    x = x.clone().requires_grad_() + 0
+    y, _ = layer(x)
+    x.zero_()
+    y.sum().backward()
+
+
+def _take_an_inference_tensor(layer: Any, x: Tensor) -> None:
+    with torch.inference_mode():
+        x = x.clone()
+    layer(x)[0].sum().backward()
+
+
+def _add_to_output(layer: Any, x: Tensor) -> None:
+    y, _ = layer(x)
+    y += 1
+    y.sum().backward()
+
+
+def _add_to_state(layer: Any, x: Tensor) -> None:
+    y, state = layer(x)
+    state = state[0] if isinstance(state, tuple) else state
+    state += 1
+    (y.sum() + state.sum()).backward()
+
+
+def _scale_a_weight(layer: Any, x: Tensor) -> None:
+    y, _ = layer(x)
+    with torch.no_grad():
+        layer.weight_hh_l0.mul_(2)
+    y.sum().backward()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [_add_to_input, _clear_input, _take_an_inference_tensor, _add_to_output, _add_to_state, _scale_a_weight],
+    ids=lambda act: act.__name__.strip("_"),
+)
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
+def test_what_torch_lets_be_changed_in_place_may_be_changed(cell: str, batch_first: bool, act: Any) -> None:
+    x = torch.linspace(-1, 1, 20 * 18 * 4).view(20, 18, 4)  # as many steps as the compiled kernels take over from
+    outcome = []
+    for kind in (getattr(nn, cell), getattr(rd, cell)):
+        torch.manual_seed(0)
+        layer = kind(4, 4, batch_first=batch_first)
+        try:
+            act(layer, x)
+        except RuntimeError as error:
+            outcome.append(str(error).split(":")[0][:40])
+        else:
+            outcome.append("it works")
+    assert outcome[0] == outcome[1]

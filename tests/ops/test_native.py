@@ -426,3 +426,19 @@ def test_memory_of_the_wrong_type_or_shape_is_refused() -> None:
     beyond = call._replace(lengths=torch.tensor([9, -1, 2]))
     inside = call._replace(lengths=torch.tensor([5, 0, 2]))
     assert torch.equal(native.run(beyond).y, native.run(inside).y)
+
+
+@pytest.mark.parametrize("ends", [(0.0, 0.5), (0.5, 2.0), (2.0, 5.0), (5.0, 9.2)])
+def test_the_slope_of_tanh_is_as_exact_as_torchs_where_little_of_it_is_left(ends: tuple[float, float]) -> None:
+    """1 - h² near h = 1 has few places left, so that an error of one place in h is most of a gradient."""
+    units = 32
+    layer = rd.RNN(units, units, bias=False, backend="native")
+    with torch.no_grad():
+        layer.weight_ih_l0.copy_(torch.eye(units))
+        layer.weight_hh_l0.zero_()
+        x = torch.linspace(*ends, 2048 * units).view(1, -1, units)
+        h = layer(x)[0]
+    slope = 1 - torch.tanh(x.double()).square()
+    error = [((1 - y.double().square()) / slope - 1).abs().mean() for y in (h, torch.tanh(x))]
+    # Measured on Zen 5: 1.0 to 1.1 of torch's above 0.5, and 1.8 below, where the error is below 3e-8.
+    assert error[0] < (1.5 * error[1] if ends[0] >= 0.5 else 3 * error[1])

@@ -61,7 +61,8 @@ def read(
         return input.unsqueeze(1), None, Layout(batch_first, batched=False)
     x = input.transpose(0, 1) if batch_first else input
     if lengths is None:
-        return x, None, Layout(batch_first)
+        # As in torch's layers, the caller may change such an input in place before the backward, which reads the copy.
+        return x.contiguous() if torch.is_grad_enabled() else x, None, Layout(batch_first)
     counts = _check_lengths(lengths, x)
     inside = torch.arange(len(x), device=x.device)[:, None] < counts
     return torch.where(inside[..., None], x, 0), counts, Layout(batch_first)

@@ -68,8 +68,12 @@ template <class T>
 INLINE Vec<T> hyperbolic_tangent(Vec<T> x) {
   using N = Number<T>;
   const Parts<N> e = exponential<N>(N(-2) * magnitude<N>(x));
-  const Vec<T> less = e.scale * e.p + (e.scale - N(1));  // exp(-2|x|) - 1
-  return with_sign<N>((N(0) - less) / (less + N(2)), x);
+  const Vec<N> less = e.scale * e.p + (e.scale - N(1));  // q - 1, where q = exp(-2|x|)
+  // (1 - q) / (1 + q) below 1/2, and 1 - 2q / (1 + q) above, where it errs by half a place in place of two. The gradient
+  // takes 1 - h², of which near 1 few places are left.
+  const Vec<N> q = e.scale * e.p + e.scale, limit = splat<N>(N(1) / N(3));
+  const Vec<N> ratio = where_less<N>(q, limit, q + q, N(0) - less) / (less + N(2));
+  return with_sign<N>(where_less<N>(q, limit, N(1) - ratio, ratio), x);
 }
 
 }  // namespace
