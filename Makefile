@@ -8,7 +8,7 @@ DOCUMENTED := $(VENV)/.docs-installed
 DOWNSTREAM ?= .venv-downstream
 CORE := $(wildcard src/recurdrop/ops/native/*.cpp src/recurdrop/ops/native/*.h)
 
-.PHONY: compare test lint format pages docs wheel bench downstream clean
+.PHONY: compare test lint format pages docs wheel bench downstream clean matrix
 
 compare: $(SEEN)  ## train one small model with each method in turn on Python's own English prose, and rank them
 	$(BIN)/recurdrop compare
@@ -45,6 +45,9 @@ $(BENCHED): $(SEEN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "recurdrop[bench]"
 	touch $(BENCHED)
 
+matrix:  ## run the layers' tests with the oldest and the newest Python, torch and pandas that are allowed
+	$(PYTHON) .ci/matrix.py
+
 downstream: $(DOWNSTREAM)/.installed  ## regularize models of Darts, pytorch-forecasting, sb3-contrib and stanza
 	$(DOWNSTREAM)/bin/python -m pytest tests/downstream
 
@@ -63,4 +66,4 @@ $(SEEN): pyproject.toml constraints.txt hatch_build.py $(CORE)
 	touch $(SEEN)
 
 clean:
-	rm -rf $(VENV) $(DOWNSTREAM) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DOWNSTREAM) .venv-matrix build dist .pytest_cache .mypy_cache .ruff_cache

@@ -145,7 +145,8 @@ def test_all_problems_come_at_once_after_those_there_were() -> None:
         "t.on must be t",
         "t.count is mis",
     ]
-    assert read_settings(Settings, {"count": 1}, "t", problems) == Settings(1)
+    # By their texts: since Python 3.13, a dataclass with NaN in it equals no other, and not itself.
+    assert repr(read_settings(Settings, {"count": 1}, "t", problems)) == repr(Settings(1))
     assert len(problems) == 5
 
 

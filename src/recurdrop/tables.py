@@ -85,7 +85,7 @@ def identity(settings: Any) -> str:
     shown = (
         f"{field.name}={getattr(settings, field.name)!r}"
         for field in dataclasses.fields(settings)
-        if not (field.metadata.get("added_later") and getattr(settings, field.name) == field.default)
+        if not (field.metadata.get("added_later") and repr(getattr(settings, field.name)) == repr(field.default))
     )
     return f"{type(settings).__qualname__}({', '.join(shown)})"
 

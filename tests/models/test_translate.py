@@ -143,8 +143,10 @@ def test_a_wider_beam_is_at_least_as_probable() -> None:
         beam_search(model, SOURCE, LENGTHS, beam=beam, limit=6, start=START, end=END, alpha=0.0)[1]
         for beam in (1, 2, 6)
     ]
-    assert (search[1] >= search[0]).all() and (search[2] >= search[1]).all()
-    assert (search[2] > search[0]).any(), "a wider beam should find something"
+    # A beam of another width computes the same sums in another order: equal finds differ by 1e-7 of their values.
+    slack = 1e-5 * search[0].abs()
+    assert (search[1] >= search[0] - slack).all() and (search[2] >= search[1] - slack).all()
+    assert (search[2] > search[0] + slack).any(), "a wider beam should find something"
 
 
 @pytest.mark.parametrize(

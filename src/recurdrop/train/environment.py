@@ -21,8 +21,12 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Return the version of Python and of each package, "not installed" where it is not."""
-    return {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}}
+    """Return the version of Python and of each package, "not installed" where it is not.
+
+    Torch's is the one that it says of itself: with the suffix of its build, such as "+cpu", which its package may lack.
+    """
+    have = {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}}
+    return have | {"torch": torch.__version__}
 
 
 def _version(package: str) -> str:
