@@ -103,7 +103,10 @@ def test_autocast_gives_torchs_dtype_and_float32_gradients(cell: str, place: str
     leaf = x.clone().requires_grad_()
     torch.manual_seed(1)
     with torch.autocast("cpu", torch.bfloat16):
-        like, like_state = theirs(x)
+        try:
+            like, like_state = theirs(x)
+        except RuntimeError as error:  # oneDNN's LSTM needs AVX-512 for bfloat16
+            pytest.skip(f"torch's own layer can't run bfloat16 on this processor: {str(error)[:60]}")
         y, state = ours(leaf)
         found = {"y": y} | dict(zip(("h_n", "c_n"), state if isinstance(state, tuple) else (state,), strict=False))
         if inside:

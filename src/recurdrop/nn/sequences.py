@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from recurdrop.errors import invalid
+from recurdrop.tracing import exporting
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def read(
     x = input.transpose(0, 1) if batch_first else input
     if lengths is None:
         # As in torch's layers, the caller may change such an input in place before the backward, which reads the copy.
-        return x.contiguous() if torch.is_grad_enabled() else x, None, Layout(batch_first)
+        copied = batch_first and torch.is_grad_enabled() and not exporting()
+        return x.contiguous() if copied else x, None, Layout(batch_first)
     counts = _check_lengths(lengths, x)
     inside = torch.arange(len(x), device=x.device)[:, None] < counts
     return torch.where(inside[..., None], x, 0), counts, Layout(batch_first)
