@@ -31,7 +31,8 @@ def traced(x: Tensor) -> bool:
 
 def exporting() -> bool:
     """Say whether a program is being made that runs where there is no recurdrop: `torch.export`, `torch.jit.trace`."""
-    return torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    # The flag in place of torch.compiler.is_exporting(), which Dynamo of torch 2.8 takes for True in every graph.
+    return torch.compiler._is_exporting_flag or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
 
 
 def transformed() -> bool:

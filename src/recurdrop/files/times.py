@@ -93,7 +93,7 @@ def read_epoch(numbers: NDArray[np.float64]) -> Dates | None:
             whole = np.where(np.isfinite(numbers), numbers, 0).astype(np.int64)
             times = whole.astype(f"datetime64[{unit}]").astype("datetime64[ns]")
             gone = ~np.isfinite(numbers)
-            times[gone] = np.datetime64("NaT")
+            times[gone] = np.datetime64("NaT", "ns")
             return Dates(times, np.flatnonzero(gone), f"{unit} since 1970")
     return None
 

@@ -303,7 +303,9 @@ class Regularized(WeightsReadOnce, TorchTools, _Base):
     def _autocast(self, x: Tensor, h0: Tensor) -> torch.dtype | None:
         """Return the dtype that torch's layer would give under `torch.autocast`; None without it, or for float64."""
         kind = x.device.type
-        if x.dtype == torch.float64 or not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        # Dynamo can't trace the question whether a device has autocast; where it traces, there is one that computes.
+        has_autocast = torch.compiler.is_compiling() or torch.amp.is_autocast_available(kind)
+        if x.dtype == torch.float64 or not has_autocast or not torch.is_autocast_enabled(kind):
             return None
         dtype = torch.get_autocast_dtype(kind)
         # On the CPU, only the products of torch's GRU are narrow; its state is not.
