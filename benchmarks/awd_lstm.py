@@ -24,9 +24,10 @@ import recurdrop as rd
 from benchmarks.conditions import conditions
 from benchmarks.peer_models import WrapperAWDLSTM
 from benchmarks.rows import Settings
-from recurdrop.data.streams import Streams
-from recurdrop.data.text import END, read
 from recurdrop.errors import invalid
+from recurdrop.files.text import read
+from recurdrop.kinds.language.data import END
+from recurdrop.kinds.language.streams import Streams
 from recurdrop.models import AWDLSTM, PUBLISHED
 from recurdrop.models.language import cross_entropy, detached
 from recurdrop.models.stack import Outputs

@@ -21,7 +21,8 @@ import torch
 from docstrings import cell, table
 
 import recurdrop as rd
-from recurdrop import methods, tasks
+from recurdrop import kinds, methods
+from recurdrop.kinds.base import OPTIONAL
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.ops import native
 from recurdrop.ops.contract import Call, Problem, Weights
@@ -29,7 +30,6 @@ from recurdrop.ops.dispatch import BACKENDS
 from recurdrop.plan import Where
 from recurdrop.sites import CELLS, SITES
 from recurdrop.tables import type_name
-from recurdrop.tasks.base import OPTIONAL
 
 HERE = Path(__file__).parent
 MADE = ("methods", "reference")
@@ -357,8 +357,8 @@ def reference_index(names: dict[str, Any]) -> str:
 
 def settings_page() -> str:
     """Return the page of every key that a recipe can have."""
-    kinds = {kind: tasks.get(kind) for kind in tasks.KINDS}
-    readers = {key: [kind for kind, task in kinds.items() if key in task.reads] for key in OPTIONAL}
+    tasks = {kind: kinds.get(kind) for kind in kinds.KINDS}
+    readers = {key: [kind for kind, task in tasks.items() if key in task.reads] for key in OPTIONAL}
     limited = {key: f"{', '.join(found)} only" for key, found in readers.items()}
     parts = [
         _made("the classes of settings"),
@@ -368,7 +368,7 @@ def settings_page() -> str:
         "## [training], for every task",
         settings_table(TrainingSettings, limited),
     ]
-    for kind, task in kinds.items():
+    for kind, task in tasks.items():
         parts.append(f"## {kind}\n\n{docstrings.prose(docstrings.parse(inspect.getdoc(task) or '').summary)}")
         parts += [
             f"### [{part}]\n\n{settings_table(cls)}" for part, cls in (("data", task.Data), ("model", task.Model))

@@ -13,8 +13,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import recurdrop as rd
-from recurdrop.data.streams import Streams
-from recurdrop.data.text import builtin, prepare, read
+from recurdrop.kinds.language.data import builtin, prepare, read
+from recurdrop.kinds.language.streams import Streams
 from recurdrop.models import ModelSettings, build
 from recurdrop.models.language import detached
 

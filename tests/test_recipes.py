@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recurdrop import recipes, tasks
+from recurdrop import kinds, recipes
 from recurdrop.models.settings import ModelSettings, TrainingSettings
 from recurdrop.train.recipe import PublishedNumbers, Recipe, from_tables, read_recipe
 
@@ -46,8 +46,8 @@ def refusal(name: object, *changes: str) -> str:
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_reads_and_its_tables_give_it_again(name: str) -> None:
     kind = recipes.tables(name)["task"]
-    module = tasks.KINDS[kind].split(":")[0]
-    if importlib.util.find_spec(f"recurdrop.tasks.{module}") is None:
+    module = kinds.KINDS[kind].split(":")[0]
+    if importlib.util.find_spec(f"recurdrop.kinds.{module}") is None:
         pytest.skip(f"there is no task {kind} yet")
     recipe = read_recipe(name)
     assert recipe.name == name

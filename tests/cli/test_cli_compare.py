@@ -17,9 +17,9 @@ import pytest
 
 import recurdrop as package
 from recurdrop.cli.kinds import kind_of, recipe_of
+from recurdrop.kinds import KINDS
 from recurdrop.models.settings import ModelSettings, TrainingSettings
 from recurdrop.study.setup import Setup
-from recurdrop.tasks import KINDS
 
 Run = Callable[..., Any]
 SMALL = ["--hidden", "4", "--epochs", "2", "--batch", "2", "--window", "5", "--tokens", "400", "--seeds", "2"]

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from recurdrop.cli.kinds import kind_of
-from recurdrop.data.labelled_files import read_rows
-from recurdrop.data.series import prepare
-from recurdrop.data.tables import read_table
 from recurdrop.files.reading import Reading
-from recurdrop.tasks.forecast import ForecastData, ForecastTask
+from recurdrop.files.tables import read_table
+from recurdrop.kinds.classify.files import read_rows
+from recurdrop.kinds.forecast.data import prepare
+from recurdrop.kinds.forecast.task import ForecastData, ForecastTask
 
 ROWS = 40
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recurdrop.kinds.base import Batch, Metric, Part, Score, Step, Task, shuffled
 from recurdrop.models.recurrent import RecurrentSettings
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.study.setup import Setup
-from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task, shuffled
 
 TRAINING = TrainingSettings(batch=4, epochs=2, lr=0.01, optimizer="adam", schedule="falling", clip=1.0)
 

@@ -16,12 +16,12 @@ from made_task import TRAINING, MadeTask, made_setup
 from torch import nn
 
 import recurdrop as rd
+from recurdrop.kinds.base import Part, Score
 from recurdrop.records import NONE, Row, RunRecord
 from recurdrop.study import compare, pool
 from recurdrop.study.compare import Comparison, default_methods, parse_methods
 from recurdrop.study.pool import Job, run_all
 from recurdrop.study.setup import Setup
-from recurdrop.tasks.base import Part, Score
 from recurdrop.train.lock import only_process
 
 METHODS = parse_methods("zaremba,locked:0.1")

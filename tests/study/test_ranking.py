@@ -5,10 +5,10 @@ import random
 
 import pytest
 
+from recurdrop.kinds.base import Score
 from recurdrop.records import NONE, Metric, Point, RunRecord, Spread
 from recurdrop.spread import deviation, interval
 from recurdrop.study.ranking import rank
-from recurdrop.tasks.base import Score
 
 PERPLEXITY = Metric("perplexity", digits=1)
 

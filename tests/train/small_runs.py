@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recurdrop.kinds.base import Batch, Metric, Part, Score, Step, Task
+from recurdrop.kinds.language.task import LanguageData, LanguageTask
 from recurdrop.models.settings import ModelSettings, TrainingSettings
-from recurdrop.tasks.base import Batch, Metric, Part, Score, Step, Task
-from recurdrop.tasks.language import LanguageData, LanguageTask
 from recurdrop.train.fit import Fitted
 
 NOISE = ("zoneout:c=0.3,h=0.1", "variational:0.2")

@@ -13,9 +13,9 @@ import torch
 from small_runs import MODEL, NOISE, QUIET, Seen, assert_same_run, equal, language, planned, settings, weights
 
 import recurdrop as rd
+from recurdrop.kinds.base import Score, Step
+from recurdrop.kinds.language.task import LanguageTask
 from recurdrop.models.settings import TrainingSettings
-from recurdrop.tasks.base import Score, Step
-from recurdrop.tasks.language import LanguageTask
 from recurdrop.train import fit as fit_module
 from recurdrop.train.best import BEST
 from recurdrop.train.checkpoint import read_checkpoint

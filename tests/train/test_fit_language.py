@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import recurdrop as rd
+from recurdrop.kinds.base import Batch, Part, Score, Step
+from recurdrop.kinds.language.task import LanguageData, LanguageTask
 from recurdrop.models.settings import ModelSettings, TrainingSettings
-from recurdrop.tasks.base import Batch, Part, Score, Step
-from recurdrop.tasks.language import LanguageData, LanguageTask
 from recurdrop.train.fit import Fitted, fit
 
 TRAINING = TrainingSettings(batch=4, bptt=5, epochs=3, lr=0.01, optimizer="adam", schedule="falling", clip=0.5)

@@ -51,7 +51,7 @@ def test_a_run_killed_at_ten_random_moments_ends_with_the_same_weights(tmp_path:
     text = tmp_path / "text.txt"
     text.write_text(" ".join(f"w{(i * i + 3 * i) % 23}" for i in range(1100)))
     context = multiprocessing.get_context("forkserver")  # imports once; each process is a fork of it
-    context.set_forkserver_preload(["recurdrop.train.run", "recurdrop.tasks.language"])
+    context.set_forkserver_preload(["recurdrop.train.run", "recurdrop.kinds.language.task"])
     draw = random.Random(11)  # noqa: S311
     whole, folder = tmp_path / "whole", tmp_path / "killed"
 

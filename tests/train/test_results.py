@@ -11,8 +11,8 @@ import pytest
 import torch
 from small_runs import language, planned
 
-from recurdrop.tasks.base import Part, Score
-from recurdrop.tasks.language import LanguageTask
+from recurdrop.kinds.base import Part, Score
+from recurdrop.kinds.language.task import LanguageTask
 from recurdrop.train.recipe import PublishedNumbers, from_tables
 from recurdrop.train.results import Result, append, measure
 from recurdrop.train.run import Run

@@ -26,7 +26,7 @@ def evaluate(
     need("lightning", "safetensors")
     check_samples(samples)
     from recurdrop.errors import invalid
-    from recurdrop.tasks.base import PARTS
+    from recurdrop.kinds.base import PARTS
     from recurdrop.train.run import Run
 
     with bad_input():

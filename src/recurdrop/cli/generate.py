@@ -26,8 +26,8 @@ def generate(
     """
     need("lightning", "safetensors")
     from recurdrop.errors import invalid
+    from recurdrop.kinds.language.task import LanguageTask
     from recurdrop.models.generate import generate as draw
-    from recurdrop.tasks.language import LanguageTask
     from recurdrop.train.run import Run
 
     with bad_input():

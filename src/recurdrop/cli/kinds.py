@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,6 @@ COMMON = {
 }
 """What flags of all kinds set."""
 
-_DEFAULTS = Path(__file__).parent / "defaults"
 _PACKAGES = {"forecast": ("pandas",), "classify": ("pandas",)}
 _HELP = "Name a table's --target to forecast it, its --label and --text to classify, or --task."
 
@@ -64,7 +64,7 @@ def kind_of(source: Path | None, flags: Mapping[str, Any]) -> str:
         return "language"
     if source.is_dir():
         return _kind_of_folder(source)
-    from recurdrop.data.tables import is_table
+    from recurdrop.files.tables import is_table
 
     name = source.name.lower()
     if name.endswith((".tar.gz", ".tgz", ".wav")):
@@ -80,7 +80,7 @@ def kind_of(source: Path | None, flags: Mapping[str, Any]) -> str:
 
 def _refuse_numbers(source: Path) -> None:
     """Refuse a table of numbers under a name of text: words of numbers make a model that only seems good."""
-    from recurdrop.data.tables import columns_of_numbers
+    from recurdrop.files.tables import columns_of_numbers
 
     columns = columns_of_numbers(source) if source.is_file() else 0
     if columns:
@@ -90,7 +90,7 @@ def _refuse_numbers(source: Path) -> None:
 
 
 def _kind_of_folder(folder: Path) -> str:
-    from recurdrop.data.speech import ARCHIVE
+    from recurdrop.kinds.speech.data import ARCHIVE
 
     if (folder / ARCHIVE).is_file() or any(path.suffix.lower() == ".wav" for path in folder.rglob("*")):
         return "speech"
@@ -111,11 +111,11 @@ def recipe_of(kind: str, flags: Mapping[str, Any], changes: Sequence[str]) -> Re
     Raises:
         ValueError: a kind that there is not, a flag that it does not have, or settings that break a rule.
     """
-    from recurdrop import tasks
+    from recurdrop import kinds
     from recurdrop.train.recipe import read_recipe
 
-    if not (_DEFAULTS / f"{kind}.toml").exists():
-        raise invalid(f"--task must be one of {', '.join(tasks.KINDS)}", kind, "Choose one of them.")
+    if kind not in kinds.KINDS:
+        raise invalid(f"--task must be one of {', '.join(kinds.KINDS)}", kind, "Choose one of them.")
     need(*_PACKAGES.get(kind, ()))
     given = {flag: value for flag, value in flags.items() if value is not None}
     found: dict[str, Any] = {}
@@ -126,12 +126,12 @@ def recipe_of(kind: str, flags: Mapping[str, Any], changes: Sequence[str]) -> Re
             raise invalid(rule, f"it for {kind}", "Leave it out, or name another --task.")
         found |= dict.fromkeys((COMMON[flag],) if flag in COMMON else KEYS[flag][kind], value)
     if kind == "language" and given.keys() & {"hidden", "layers"}:
-        hidden = found.pop("model.hidden", None) or read_recipe(f"{_DEFAULTS / kind}.toml").model.embedding
+        hidden = found.pop("model.hidden", None) or read_recipe(str(kinds.defaults(kind))).model.embedding
         found |= {"model.embedding": hidden, "model.widths": [hidden] * found.pop("model.layers", 1)}
     if "data.lookback" in found or any(change.replace(" ", "").startswith("data.lookback=") for change in changes):
         found.setdefault("data.fit_window", False)  # what the user asks for is kept, or refused
     written = [f"{key}={json.dumps(value)}" for key, value in found.items()]
-    return read_recipe(f"{_DEFAULTS / kind}.toml", [*written, *changes])
+    return replace(read_recipe(str(kinds.defaults(kind)), [*written, *changes]), name=kind)
 
 
 def setup(source: Path | None, recipe: Recipe) -> Setup:

@@ -61,8 +61,8 @@ def predict(
     need("lightning", "safetensors")
     check_samples(samples)
     from recurdrop.errors import invalid
+    from recurdrop.kinds.base import PARTS
     from recurdrop.records import write_bytes
-    from recurdrop.tasks.base import PARTS
     from recurdrop.train.run import Run
 
     with bad_input():
@@ -107,8 +107,8 @@ def _harmless(cell: object) -> object:
 
 
 def _forecast(run: Run, asked: Asked) -> Said:
+    from recurdrop.kinds.forecast.task import LEVEL
     from recurdrop.report.forecast_plot import forecast_plot
-    from recurdrop.tasks.forecast import LEVEL
 
     found: Any = run.task.forecast(run.model(), asked.part, samples=asked.samples)  # type: ignore[attr-defined]
     places = found.rows if found.times is None else found.times
@@ -153,7 +153,7 @@ def _translate(run: Run, asked: Asked) -> Said:
 
 
 def _trigger(run: Run, asked: Asked) -> Said:
-    from recurdrop.data.speech import read_wave
+    from recurdrop.kinds.speech.data import read_wave
     from recurdrop.report.trigger_plot import trigger
 
     model: Any = run.model()
@@ -173,7 +173,7 @@ def _trigger(run: Run, asked: Asked) -> Said:
 
 
 def _speech(run: Run, asked: Asked) -> Said:
-    from recurdrop.data.speech import read_wave
+    from recurdrop.kinds.speech.data import read_wave
 
     model, task = run.model(), run.task
     lines = []
@@ -202,8 +202,8 @@ _TAKES = {
 
 def _texts(files: list[Path], column_name: str | None, reading: Any) -> list[str]:
     """Return the lines of each file, of a table its column of texts."""
-    from recurdrop.data.labelled_files import read_texts
-    from recurdrop.data.tables import is_table
+    from recurdrop.files.tables import is_table
+    from recurdrop.kinds.classify.files import read_texts
 
     found: list[str] = []
     for file in _some(files, "a text with one example a line"):
@@ -212,7 +212,7 @@ def _texts(files: list[Path], column_name: str | None, reading: Any) -> list[str
 
 
 def _lines(files: list[Path]) -> list[str]:
-    from recurdrop.data.text import read
+    from recurdrop.files.text import read
 
     texts = [read(file) for file in _some(files, "a text with one example a line")]
     # Not splitlines: Unicode's other line ends stand within a line, and output must stand line by line.

@@ -14,6 +14,7 @@ from typing import Any
 
 from recurdrop import methods
 from recurdrop.errors import invalid
+from recurdrop.kinds.base import Score
 from recurdrop.nn.base import Regularized
 from recurdrop.records import NONE, Row, RunRecord, Spread
 from recurdrop.spread import deviation
@@ -21,7 +22,6 @@ from recurdrop.study.folder import Folder, slug
 from recurdrop.study.pool import Job, OnEpoch, run_all
 from recurdrop.study.ranking import rank
 from recurdrop.study.setup import Setup
-from recurdrop.tasks.base import Score
 from recurdrop.train.environment import versions
 from recurdrop.train.lock import only_process
 from recurdrop.train.run import DEFAULT_OUT

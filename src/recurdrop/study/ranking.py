@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from recurdrop.errors import invalid
+from recurdrop.kinds.base import Score
 from recurdrop.records import NONE, Metric, Row, RunRecord, Spread
 from recurdrop.spread import deviation, interval
-from recurdrop.tasks.base import Score
 
 
 def rank(records: Sequence[RunRecord], baselines: Mapping[str, Score] | None = None) -> list[Row]:

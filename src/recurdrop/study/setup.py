@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from recurdrop import methods
+from recurdrop.kinds.base import Task
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.records import NONE, RunRecord
-from recurdrop.tasks.base import Task
 from recurdrop.train.best import load_weights
 from recurdrop.train.environment import machine, one_thread, versions
 from recurdrop.train.fit import fit

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 import recurdrop as rd
 from recurdrop.errors import invalid
+from recurdrop.kinds.base import Task
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.records import Point
-from recurdrop.tasks.base import Task
 from recurdrop.train import random_state
 from recurdrop.train.best import BEST, prepare_best, read_best, take_next
 from recurdrop.train.callbacks import NoiseSchedule

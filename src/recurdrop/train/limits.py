@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from recurdrop.errors import invalid
-from recurdrop.tasks.base import Task
+from recurdrop.kinds.base import Task
 
 _TOO_LARGE = ("allocate memory", "out of memory", "overflow", "too large", "invalid size", "negative dimension")
 """What torch says of a tensor that has no place."""

@@ -18,10 +18,10 @@ from torch.utils._pytree import tree_map
 
 import recurdrop as rd
 from recurdrop.errors import invalid
+from recurdrop.kinds.base import Batch, Score, Task
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.optim import rescaled_lr
 from recurdrop.records import Point
-from recurdrop.tasks.base import Batch, Score, Task
 from recurdrop.train import random_state
 from recurdrop.train.optimizers import make_optimizer, make_schedule
 

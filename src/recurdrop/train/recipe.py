@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recurdrop import recipes, tasks
+from recurdrop import kinds, recipes
 from recurdrop.errors import invalid
+from recurdrop.kinds.base import OPTIONAL, Task
 from recurdrop.models.settings import TrainingSettings
 from recurdrop.recipes import tomllib
 from recurdrop.tables import closest, plain, read_settings
-from recurdrop.tasks.base import OPTIONAL, Task
 from recurdrop.train.limits import fits_in_memory
 
 _TEXTS = ("task", "source", "against")
@@ -63,7 +63,7 @@ class Recipe:
     @property
     def task(self) -> type[Task[Any, Any]]:
         """The task's class."""
-        return tasks.get(self.kind)
+        return kinds.get(self.kind)
 
     def load(self, source: Path | None) -> Task[Any, Any]:
         """Read the data.
@@ -117,7 +117,7 @@ def from_tables(name: str, found: Mapping[str, Any]) -> Recipe:
     """
     found = {"source": "", "against": "", "data": {}, "model": {}, **found}
     kind = found.get("task")
-    task = tasks.get(kind if isinstance(kind, str) else repr(kind))
+    task = kinds.get(kind if isinstance(kind, str) else repr(kind))
     known = {"data": task.Data, "model": task.Model, "training": TrainingSettings, "published": PublishedNumbers}
     problems = [f"there is no {key!r}{closest(key, known)}" for key in found if key not in (*known, *_TEXTS)]
     problems += [f"{key} must be text" for key in _TEXTS if not isinstance(found.get(key, ""), str)]

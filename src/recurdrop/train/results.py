@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from recurdrop.errors import invalid
+from recurdrop.kinds.base import Part
 from recurdrop.measured import Measured
-from recurdrop.tasks.base import Part
 from recurdrop.train.environment import source_commit, versions
 from recurdrop.train.run import Run
 

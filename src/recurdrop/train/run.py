@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from recurdrop.errors import invalid
+from recurdrop.kinds.base import Part, Score, Task
 from recurdrop.records import Point, write_json
 from recurdrop.tables import identity
-from recurdrop.tasks.base import Part, Score, Task
 from recurdrop.train.best import BEST, load_weights, read_best
 from recurdrop.train.checkpoint import checkpoint_digest, read_checkpoint
 from recurdrop.train.fit import CHECKPOINT, Fitted, fit

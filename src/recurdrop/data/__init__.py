@@ -1,1 +1,0 @@
-"""Data: one file per kind."""

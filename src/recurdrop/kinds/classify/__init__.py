@@ -1,0 +1,1 @@
+"""The kind `classify`: task, data, model."""

@@ -1,0 +1,1 @@
+"""The kind `forecast`: task, data, model."""

@@ -1,0 +1,1 @@
+"""The kind `language`: task, data, model."""

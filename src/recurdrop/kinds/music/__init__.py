@@ -1,0 +1,1 @@
+"""The kind `music`: task, data, model."""

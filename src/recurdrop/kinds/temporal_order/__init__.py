@@ -1,0 +1,1 @@
+"""The kind `temporal-order`: task, data, model."""

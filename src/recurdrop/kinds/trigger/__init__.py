@@ -1,0 +1,1 @@
+"""The kind `trigger`: task, data, model."""
