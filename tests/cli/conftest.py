@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,12 @@ from typing import NamedTuple
 import pytest
 
 from recurdrop.cli import main
+
+# Tables and help are printed as they are without a terminal. The environment may ask for a width that breaks their
+# words, or for colours between them; Typer reads its variables when its pages of help are first imported.
+os.environ["COLUMNS"] = "80"
+for _name in ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    os.environ.pop(_name, None)
 
 
 class Outcome(NamedTuple):

@@ -57,7 +57,9 @@ def test_a_stream_of_any_encoding_takes_every_character(encoding: str) -> None:
 
 def test_a_mistake_is_one_line_in_any_encoding() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
-    found = subprocess.run([*COMMAND, "methods", "数"], env=environment, capture_output=True, check=False)
+    # The word is given inside of the process: where the locale is not UTF-8, no command line can carry it.
+    script = "from recurdrop.cli import main; main(['methods', '\\u6570'])"
+    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
     assert found.returncode == 2
     assert found.stderr.startswith(rb"recurdrop: a method must be one that recurdrop has; got '\u6570'")
 
