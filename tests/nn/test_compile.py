@@ -100,6 +100,39 @@ def test_compiled_lengths(lengths: list[int]) -> None:
     assert_same(step(compiled, x, lengths=counts), step(layer, x, lengths=counts), 2e-6)
 
 
+class _Tagger(nn.Module):
+    """Word embeddings, packing, a bidirectional layer and padding again, as taggers have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = rd.nn.WordDropout(0.2, unk=1)
+        self.embed = rd.nn.EmbeddingDropout(nn.Embedding(9, INPUT), 0.3)
+        self.locked = rd.nn.LockedDropout(0.3)
+        self.rnn = rd.GRU(INPUT, HIDDEN, bidirectional=True, noise=rd.Variational(0.1, 0.2, 0.1))
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(tokens, lengths, enforce_sorted=False)
+        output, _ = self.rnn(self.locked(self.embed(self.words(packed))))
+        padded: Tensor = nn.utils.rnn.pad_packed_sequence(output)[0]
+        return padded
+
+
+@pytest.mark.usefixtures("_compiler")
+# Dynamo's own, at the graph breaks that packing makes.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.filterwarnings("ignore:.*autograd.function.Function.* should not be instantiated:DeprecationWarning")
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_a_compiled_tagger_packs_and_pads(training: bool) -> None:
+    torch.manual_seed(0)
+    tagger, tokens, lengths = _Tagger().train(training), torch.randint(9, (TIME, BATCH)), torch.tensor([2, 5, 3])
+    compiled = torch.compile(tagger, backend="aot_eager")
+    outputs = []
+    for model in (tagger, compiled):
+        torch.manual_seed(1)
+        outputs.append(model(tokens, lengths))
+    assert_same({"y": outputs[1]}, {"y": outputs[0]}, 2e-6)
+
+
 @pytest.mark.usefixtures("_compiler")
 def test_two_layers_of_one_graph_draw_apart() -> None:
     layer = rd.GRU(INPUT, HIDDEN, noise=rd.Zoneout(h=0.5))

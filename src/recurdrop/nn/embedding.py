@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from recurdrop.errors import invalid
 from recurdrop.masks import draw_keep, draw_keep_types, inverted
 from recurdrop.nn.noise_module import NoiseModule, Sequences, data_of, multiplier_dtype, multiply
-from recurdrop.nn.sequences import rows_of
+from recurdrop.nn.sequences import repacked, rows_of
 
 
 class EmbeddingDropout(NoiseModule):
@@ -88,7 +88,7 @@ class EmbeddingDropout(NoiseModule):
         ids = data_of(input)
         rows: Tensor = self.embedding(ids)
         mask = self._mask(input, mask, rows.shape)
-        looked_up = input._replace(data=rows) if isinstance(input, PackedSequence) else rows
+        looked_up = repacked(input, rows) if isinstance(input, PackedSequence) else rows
         return looked_up if mask is None else multiply(looked_up, mask)
 
     def _draw(self, input: Sequences, generator: torch.Generator | None) -> Tensor:
@@ -162,7 +162,7 @@ class WordDropout(NoiseModule):
         if mask is None:
             return input
         replaced = torch.where(mask, ids, self.unk)
-        return input._replace(data=replaced) if isinstance(input, PackedSequence) else replaced
+        return repacked(input, replaced) if isinstance(input, PackedSequence) else replaced
 
     def _draw(self, input: Sequences, generator: torch.Generator | None) -> Tensor:
         ids = data_of(input)

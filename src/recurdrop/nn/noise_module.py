@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import PackedSequence
 from recurdrop.errors import invalid
 from recurdrop.methods.base import real
 from recurdrop.nn.given_masks import given_masks
+from recurdrop.nn.sequences import repacked
 
 Sequences = Tensor | PackedSequence
 
@@ -94,4 +95,4 @@ def multiply(input: Sequences, mask: Tensor) -> Sequences:
     """Multiply, and give the result the input's layout and dtype."""
     x = data_of(input)
     y = (x * mask).to(x.dtype)
-    return input._replace(data=y) if isinstance(input, PackedSequence) else y
+    return repacked(input, y) if isinstance(input, PackedSequence) else y

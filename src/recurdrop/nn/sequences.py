@@ -32,7 +32,8 @@ class Layout:
     def restore(self, y: Tensor) -> Tensor | PackedSequence:
         """Lay out (T, B, F) as the caller's input was."""
         if self.packed is not None:
-            return self.packed._replace(data=_Rows.apply(y.flatten(0, 1), self.places))  # type: ignore[no-untyped-call]
+            rows = _Rows.apply(y.flatten(0, 1), self.places)  # type: ignore[no-untyped-call]
+            return repacked(self.packed, rows)
         if not self.batched:
             return y.squeeze(1)
         return y.transpose(0, 1) if self.batch_first else y
@@ -82,6 +83,12 @@ def _check_lengths(lengths: Tensor | list[int], x: Tensor) -> Tensor:
     if not torch.compiler.is_compiling() and batch and (int(counts.min()) < 0 or int(counts.max()) > time):
         raise invalid(f"lengths must lie in [0, {time}]", counts.tolist(), "Clip them, or pad the input further.")
     return counts.long()
+
+
+def repacked(packed: PackedSequence, data: Tensor) -> PackedSequence:
+    """Return a packed sequence of other data, laid out alike."""
+    # Not by `_replace`: what Dynamo makes of that has a single part, the tuple of all parts.
+    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
 
 
 def rows_of(packed: PackedSequence) -> tuple[Tensor, Tensor]:
