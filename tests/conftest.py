@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 torch.set_num_threads(1)
-sys.path.insert(0, str(Path(__file__).parent / "methods"))
 
 
 @pytest.fixture(autouse=True)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import functools
 import gzip
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from benchmarks import awd_lstm, peer_layers, peer_models
 from benchmarks.peer_models import WrapperAWDLSTM
 

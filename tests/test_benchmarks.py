@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from benchmarks import cases, timing, verify
 from benchmarks.cases import Case, Target
 from benchmarks.peer_layers import CellLoop, DroppedMatrix

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,11 +20,7 @@ pytestmark = pytest.mark.skipif(not (DOCS / "generate.py").exists(), reason="the
 
 
 def load(name: str) -> ModuleType:
-    sys.path.insert(0, str(DOCS))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(DOCS))
+    return importlib.import_module(name)
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import test_bfloat16
+import test_native
+import test_normals
+import test_rnndrop
+import test_variational
+import test_zoneout
 import torch
 
 import recurdrop as rd
+import test_masks as test_random
 from recurdrop import masks as masks_module
 from recurdrop import philox as philox_module
 from recurdrop.nn import base, sequences
@@ -20,18 +25,6 @@ from recurdrop.plan import Noise
 from recurdrop.sites import SITES, Masks
 from recurdrop.testing import BackendConformance, MethodConformance
 from recurdrop.testing.backends import mask, problem
-
-sys.path.insert(0, str(Path(__file__).parent / "methods"))
-sys.path.insert(0, str(Path(__file__).parent / "ops"))
-
-import test_bfloat16
-import test_native
-import test_normals
-import test_rnndrop
-import test_variational
-import test_zoneout
-
-import test_masks as test_random
 
 Patch = pytest.MonkeyPatch
 
@@ -292,5 +285,19 @@ MUTATIONS: list[tuple[Callable[[Patch], None], Callable[[], None]]] = [
 def test_a_mistake_is_seen(mutate: Callable[[Patch], None], oracle: Callable[[], None], monkeypatch: Patch) -> None:
     oracle()
     mutate(monkeypatch)
-    with pytest.raises((AssertionError, RuntimeError)):
+    with pytest.raises(AssertionError):
         oracle()
+
+
+def raise_an_error(patch: Patch) -> None:
+    """Stand for a mistake that is malformed: what it puts in cannot be called as the code calls it."""
+
+    def forward(loop: object) -> object:
+        raise RuntimeError("the size of tensor a must match the size of tensor b")
+
+    patch.setattr(lstm_loop, "forward", forward)
+
+
+def test_a_malformed_mistake_does_not_count_as_seen(monkeypatch: Patch) -> None:
+    with pytest.raises(RuntimeError, match="the size of tensor a"):
+        test_a_mistake_is_seen(raise_an_error, lambda: every_site("LSTM"), monkeypatch)

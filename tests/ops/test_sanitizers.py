@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hatch_build import GNU, NotBuiltError, find_compiler, widths
 
 from recurdrop.ops import native
 from recurdrop.ops.native import library
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-from hatch_build import GNU, NotBuiltError, find_compiler, widths  # noqa: E402
 
 NATIVE = Path(native.__file__).parent
 FLAGS = [*(flag for flag in GNU if not flag.startswith("-O")), "-g1", "-pthread", f"-I{NATIVE}"]
