@@ -13,7 +13,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import recurdrop as rd
-from recurdrop.kinds.language.data import builtin, prepare, read
+from recurdrop.files.text import read
+from recurdrop.kinds.language.data import builtin, prepare
 from recurdrop.kinds.language.streams import Streams
 from recurdrop.models import ModelSettings, build
 from recurdrop.models.language import detached
